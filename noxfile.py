@@ -1,0 +1,78 @@
+"""Every check of the project, each a session; ``nox`` alone runs the ones that need nothing but Python."""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "tests", "docs"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the package with its extras, editable, and the named dependency groups."""
+    session.install("-q", "-e", ".[testing,cli]", *nox.project.dependency_groups(PYPROJECT, *groups))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Format, lint and spelling; flake8 only for what ruff's ASYNC rules pass, trio's checkpoint rule above all."""
+    session.install("-q", *nox.project.dependency_groups(PYPROJECT, "lint"))
+    session.run("ruff", "format", "--check")
+    session.run("ruff", "check")
+    session.run("flake8", "--select=ASYNC1,ASYNC2,ASYNC910,ASYNC911,ASYNC912", "trio_ws")
+    session.run("codespell")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """The package, its tests and its examples under mypy --strict."""
+    install(session, "types")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests that need nothing but Python, with branch coverage."""
+    install(session, "test")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "-m", "not interop", *session.posargs)
+    session.run("coverage", "combine", "-q")
+    session.run("coverage", "report")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, every warning an error."""
+    install(session, "docs")
+    session.run("sphinx-build", "-q", "-E", "-W", "-n", "--keep-going", "docs", "docs/_build")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """What a user gets: the built package, and its demo."""
+    session.install("-q", ".[cli]")
+    session.run("trio-ws", "demo")
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """The tests against peers from outside Python: node and chromium must be there."""
+    install(session, "test")
+    session.run("pytest", "-m", "interop", *session.posargs)
+
+
+@nox.session
+def autobahn(session: nox.Session) -> None:
+    """Autobahn's cases against our client and our server."""
+    install(session, "autobahn")
+    session.run("python", "tests/interop/run_autobahn.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """CPU time per message beside other libraries; the figures mean something on a quiet machine only."""
+    install(session, "bench")
+    session.run("python", "-m", "tests.benchmarks", *session.posargs)

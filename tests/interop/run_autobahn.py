@@ -1,0 +1,407 @@
+"""Run the cases of the Autobahn test suite against our server and our client, and judge the outcome.
+
+Two runners speak the suite's protocol: ``kosoku`` (a package of this Python) and the original ``wstest`` (Python 2.7;
+this script installs it into a cache folder when there is a ``python2.7``). Both directions run at the same time.
+
+The exit status is 0 only when every case that was asked for ran and ended as OK or INFORMATIONAL, or as a NON-STRICT
+that ``autobahn_expected.json`` permits; 1 when a case did not; 2 when the runner is not there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+HERE = Path(__file__).parent
+HOST = "127.0.0.1"
+QUICK_EXCLUDE = ("9.*", "12.*", "13.*")
+VERDICTS = ("OK", "NON-STRICT", "INFORMATIONAL", "UNIMPLEMENTED", "FAILED")
+GOOD = frozenset({"OK", "INFORMATIONAL"})
+START_TIMEOUT = 30.0
+STOP_TIMEOUT = 10.0
+SHOWN = 10
+
+
+class ToolMissing(Exception):
+    """The runner that was asked for cannot be had here."""
+
+
+class RunFailed(Exception):
+    """A process did not do its part."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line says.
+
+    Attributes:
+        include: globs of the cases to run.
+        exclude: globs of the cases to leave out.
+        out: the folder of the reports and logs.
+        concurrency: how many cases run at once in one direction, where the runner can do that.
+        timeout: seconds that one direction may take.
+    """
+
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    out: Path
+    concurrency: int
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """How one case ended.
+
+    Attributes:
+        number: "6.4.1".
+        behavior: the runner's word on the messages.
+        close: the runner's word on the closing.
+    """
+
+    number: str
+    behavior: str
+    close: str
+
+    @property
+    def verdict(self) -> str:
+        """One of VERDICTS; what none of them names is FAILED."""
+        return self.behavior if self.close in GOOD and self.behavior in VERDICTS else "FAILED"
+
+
+class Runner(Protocol):
+    """A runner of the suite: the command of each of its two sides."""
+
+    name: str
+    stops_itself: bool
+
+    def client(self, url: str, options: Options, out: Path) -> list[str]:
+        """The fuzzing client against the server at url."""
+
+    def server(self, port: int, options: Options, out: Path) -> list[str]:
+        """The fuzzing server on a port."""
+
+
+class Kosoku:
+    """The runner from PyPI."""
+
+    name = "kosoku"
+    stops_itself = True  # the server ends after updateReports, and writes the reports only then
+
+    def __init__(self) -> None:
+        found = shutil.which("kosoku", path=str(Path(sys.executable).parent)) or shutil.which("kosoku")
+        if found is None:
+            raise ToolMissing("kosoku is not installed: pip install kosoku")
+        self._program = found
+
+    def _command(self, mode: str, address: str, options: Options, out: Path) -> list[str]:
+        included = [argument for glob in options.include for argument in ("-i", glob)]
+        excluded = [argument for glob in options.exclude for argument in ("-x", glob)]
+        return [self._program, "-m", mode, address, *included, *excluded, "-o", str(out)]
+
+    def client(self, url: str, options: Options, out: Path) -> list[str]:
+        """The fuzzing client against the server at url."""
+        return [*self._command("fuzzingclient", url, options, out), "-p", str(options.concurrency)]
+
+    def server(self, port: int, options: Options, out: Path) -> list[str]:
+        """The fuzzing server on a port."""
+        return self._command("fuzzingserver", f"{HOST}:{port}", options, out)
+
+
+class Wstest:
+    """The original runner, in a virtual environment of Python 2.7."""
+
+    name = "wstest"
+    stops_itself = False
+
+    def __init__(self, cache: Path) -> None:
+        self._program = cache / "wstest" / "bin" / "wstest"
+        if not self._program.exists():
+            install_wstest(find_python27(), cache)
+
+    def _command(self, mode: str, options: Options, out: Path, where: dict[str, object]) -> list[str]:
+        out.mkdir(parents=True, exist_ok=True)
+        spec = out.parent / f"{out.name}-spec.json"
+        chosen = {"cases": options.include, "exclude-cases": options.exclude, "exclude-agent-cases": {}}
+        spec.write_text(json.dumps({"outdir": str(out), **chosen, **where}))
+        # -u 0: no web port, which would be a fixed one.
+        return [str(self._program), "-m", mode, "-u", "0", "-s", str(spec)]
+
+    def client(self, url: str, options: Options, out: Path) -> list[str]:
+        """The fuzzing client against the server at url."""
+        return self._command("fuzzingclient", options, out, {"servers": [{"agent": "trio_ws", "url": url}]})
+
+    def server(self, port: int, options: Options, out: Path) -> list[str]:
+        """The fuzzing server on a port."""
+        return self._command("fuzzingserver", options, out, {"url": f"ws://{HOST}:{port}"})
+
+
+def find_python27() -> str:
+    """Find a Python 2.7 that starts: the variable PYTHON27, the path, pyenv.
+
+    Raises:
+        ToolMissing: there is none.
+    """
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    candidates = [os.environ.get("PYTHON27"), shutil.which("python2.7")]
+    candidates += [str(path) for path in sorted(pyenv.glob("versions/2.7*/bin/python2.7"))]
+    for candidate in candidates:
+        # A pyenv shim is there even when no version answers to it.
+        if candidate and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return candidate
+    raise ToolMissing("wstest needs a python2.7, and none was found (set PYTHON27 to its path)")
+
+
+def install_wstest(python: str, cache: Path) -> None:
+    """Build the virtual environment of wstest; it takes half a minute."""
+    boot = cache / "virtualenv"
+    place = cache / "wstest"
+    pip = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-python-version-warning"]
+    try:
+        subprocess.run([python, *pip, "--upgrade", "--target", str(boot), "virtualenv<20.22"], check=True)
+        environment = {**os.environ, "PYTHONPATH": str(boot)}
+        subprocess.run([python, "-m", "virtualenv", "-q", str(place)], env=environment, check=True)
+        subprocess.run([str(place / "bin" / "python"), *pip, "autobahntestsuite==25.10.1"], check=True)
+    except subprocess.CalledProcessError as error:
+        shutil.rmtree(place, ignore_errors=True)
+        raise ToolMissing(f"wstest could not be installed: {error}") from error
+
+
+@contextlib.contextmanager
+def started(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process for as long as the block; its output goes to a file."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Wait for a server to take connections.
+
+    Raises:
+        RunFailed: it ended, or took too long.
+    """
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
+            return
+        time.sleep(0.05)
+    raise RunFailed(f"no server came up on port {port}:\n{tail(log)}")
+
+
+def wait_for(process: subprocess.Popen[bytes], timeout: float, log: Path) -> int:
+    """Wait for the end of a process.
+
+    Raises:
+        RunFailed: it took too long.
+    """
+    try:
+        return process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        raise RunFailed(f"no end after {timeout:g} s:\n{tail(log)}") from None
+
+
+def tail(log: Path) -> str:
+    """The end of a log."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+
+
+def test_server(runner: Runner, options: Options) -> Path:
+    """Run the fuzzing client against our server; returns the folder of the reports."""
+    port, out = free_port(), options.out / "server"
+    ours, theirs = options.out / "server-ours.log", options.out / "server-runner.log"
+    with started([sys.executable, str(HERE / "autobahn_server.py"), "--port", str(port)], ours) as server:
+        wait_until_it_listens(server, port, ours)
+        with started(runner.client(f"ws://{HOST}:{port}", options, out), theirs) as client:
+            wait_for(client, options.timeout, theirs)
+        if server.poll() is not None:
+            raise RunFailed(f"our server ended with status {server.returncode}:\n{tail(ours)}")
+    return out
+
+
+def test_client(runner: Runner, options: Options) -> Path:
+    """Run our client against the fuzzing server; returns the folder of the reports."""
+    port, out = free_port(), options.out / "client"
+    ours, theirs = options.out / "client-ours.log", options.out / "client-runner.log"
+    with started(runner.server(port, options, out), theirs) as server:
+        wait_until_it_listens(server, port, theirs)
+        script = [sys.executable, str(HERE / "autobahn_client.py"), f"ws://{HOST}:{port}"]
+        with started([*script, "--concurrency", str(options.concurrency)], ours) as client:
+            if wait_for(client, options.timeout, ours) != 0:
+                raise RunFailed(f"our client could not run every case:\n{tail(ours)}")
+        if runner.stops_itself:
+            wait_for(server, START_TIMEOUT, theirs)
+    return out
+
+
+DIRECTIONS = {"server": test_server, "client": test_client}
+
+
+def read_report(out: Path) -> dict[str, Case]:
+    """Read how the cases ended; without a report none did."""
+    index = out / "index.json"
+    if not index.exists():
+        return {}
+    cases = {}
+    for agent in json.loads(index.read_text()).values():
+        for number, entry in agent.items():
+            cases[number] = Case(number=number, behavior=entry["behavior"], close=entry["behaviorClose"])
+    return cases
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What ``autobahn_expected.json`` says.
+
+    Attributes:
+        suite: every case of the suite.
+        non_strict: for each direction the cases that may be NON-STRICT, each with the reason.
+    """
+
+    suite: frozenset[str]
+    non_strict: dict[str, dict[str, str]]
+
+    @classmethod
+    def load(cls) -> Expected:
+        """Read the file; it counts the cases by the part of their number before the last dot."""
+        content = json.loads((HERE / "autobahn_expected.json").read_text())
+        groups: dict[str, int] = content["cases"]
+        suite = (f"{group}.{last}" for group, count in groups.items() for last in range(1, count + 1))
+        return cls(frozenset(suite), content["non_strict"])
+
+    def chosen(self, options: Options) -> set[str]:
+        """The cases that have to run."""
+
+        def matches(number: str, globs: Sequence[str]) -> bool:
+            return any(fnmatchcase(number, glob) for glob in globs)
+
+        return {case for case in self.suite if matches(case, options.include) and not matches(case, options.exclude)}
+
+
+def in_order(number: str) -> list[int]:
+    """The key that puts 2.10 after 2.9."""
+    return [int(part) for part in number.split(".")]
+
+
+def judge(direction: str, cases: dict[str, Case], expected: Expected, options: Options) -> list[str]:
+    """Say what is wrong with a run, nothing if all is well; the lines that are only worth knowing are printed."""
+    permitted = expected.non_strict[direction]
+    missing = sorted(expected.chosen(options) - cases.keys(), key=in_order)
+    problems = []
+    if missing:
+        more = ", ..." if len(missing) > SHOWN else ""
+        problems.append(f"{len(missing)} cases did not run: {', '.join(missing[:SHOWN])}{more}")
+    for number in sorted(cases, key=in_order):
+        case = cases[number]
+        if case.verdict in GOOD:
+            continue
+        line = f"{number}: {case.behavior}, close {case.close}"
+        if case.verdict == "NON-STRICT" and number in permitted:
+            print(f"  permitted: {line}: {permitted[number]}")
+        else:
+            problems.append(line)
+    return problems
+
+
+def run_direction(direction: str, runner: Runner, options: Options) -> tuple[Path | None, float, str]:
+    """Run one direction: its reports or None, the seconds that it took, what broke."""
+    begin = time.monotonic()
+    try:
+        return DIRECTIONS[direction](runner, options), time.monotonic() - begin, ""
+    except RunFailed as error:
+        return None, time.monotonic() - begin, str(error)
+
+
+def report(direction: str, name: str, outcome: tuple[Path | None, float, str], options: Options) -> bool:
+    """Print how a direction went; True when all is well."""
+    out, seconds, broken = outcome
+    cases = read_report(options.out / direction if out is None else out)
+    counts = Counter(case.verdict for case in cases.values())
+    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+    print(f"our {direction} against {name}: {len(cases)} cases in {seconds:.1f} s: {told}")
+    problems = judge(direction, cases, Expected.load(), options)
+    if broken:
+        problems.append(broken)
+    for problem in problems:
+        print(f"  WRONG: {problem}")
+    return not problems
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mode", choices=["client", "server", "both"], default="both", help="which side of ours")
+    parser.add_argument("--runner", choices=["kosoku", "wstest"], default="kosoku")
+    parser.add_argument("--cases", action="append", metavar="GLOB", help="cases to run (default: all; repeatable)")
+    parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="cases to leave out")
+    parser.add_argument("--quick", action="store_true", help=f"leave out {', '.join(QUICK_EXCLUDE)}")
+    parser.add_argument("--out", type=Path, help="folder for reports and logs (default: a new one in the temp folder)")
+    parser.add_argument("--concurrency", type=int, default=8, help="cases at once in each direction (kosoku)")
+    parser.add_argument("--timeout", type=float, default=1800.0, help="seconds for one direction")
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "trio_ws-interop"
+    parser.add_argument("--cache", type=Path, default=cache, help="where wstest is installed")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Run what the command line asks for."""
+    arguments = parse_arguments()
+    options = Options(
+        include=tuple(arguments.cases or ["*"]),
+        exclude=(*arguments.exclude, *(QUICK_EXCLUDE if arguments.quick else ())),
+        out=arguments.out or Path(tempfile.mkdtemp(prefix="autobahn-")),
+        concurrency=arguments.concurrency,
+        timeout=arguments.timeout,
+    )
+    try:
+        runner: Runner = Kosoku() if arguments.runner == "kosoku" else Wstest(arguments.cache)
+    except ToolMissing as error:
+        print(error, file=sys.stderr)
+        return 2
+    directions = list(DIRECTIONS) if arguments.mode == "both" else [arguments.mode]
+    for direction in directions:
+        # A report of an earlier run must not be taken for this one's.
+        shutil.rmtree(options.out / direction, ignore_errors=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(len(directions)) as pool:
+        outcomes = list(pool.map(lambda direction: run_direction(direction, runner, options), directions))
+    well = [report(direction, runner.name, outcome, options) for direction, outcome in zip(directions, outcomes)]
+    print(f"reports and logs: {options.out}")
+    return 0 if all(well) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""A page in headless Chromium and our server: over ws, over wss with HTTP/1.1, and over HTTP/2."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlencode
+
+import pytest
+import trio
+import trustme
+
+import trio_ws
+
+from .peers import CHOSEN_PROTOCOL, HERE, HOST, TIMEOUT, require
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.interop
+
+PAGE = (HERE / "chromium" / "page.html").read_bytes()
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-proxy-server",
+    "--ignore-certificate-errors",
+)
+EVERY_CHECK = ("echo", "protocol", "fragments", "ping", "closing", "refusal", "stream")
+
+
+class Site:
+    """A server of ours that serves the page, and what it sees of the page's connections."""
+
+    def __init__(self) -> None:
+        self.ended: dict[str, list[tuple[str, trio_ws.CloseInfo]]] = {}
+        self._told, self.told = trio.open_memory_channel[dict[str, object]](1)
+
+    async def answer(self, request: trio_ws.HTTPRequest) -> trio_ws.HTTPResponse:
+        """Serve the page, and take what it tells."""
+        path, _, query = request.target.partition("?")
+        if path == "/tell":
+            self._told.send_nowait(json.loads(unquote(query)))
+            return trio_ws.HTTPResponse(204)
+        if path == "/":
+            return trio_ws.HTTPResponse(200, [("Content-Type", "text/html")], PAGE)
+        return trio_ws.HTTPResponse(404)
+
+    async def handle(self, request: trio_ws.WebSocketRequest) -> None:
+        """Do what the path says, and note how it ended."""
+        path = request.target
+        if path == "/reject":
+            await request.reject(403)
+            return
+        protocol = CHOSEN_PROTOCOL if CHOSEN_PROTOCOL in request.protocols else None
+        async with request.accept(protocol) as websocket:
+            await converse(websocket, path)
+            closed = await websocket.wait_closed()
+        self.ended.setdefault(path, []).append((websocket.http_version, closed))
+
+
+async def converse(websocket: trio_ws.WebSocket, path: str) -> None:
+    """Do what a path stands for."""
+    if path == "/echo":
+        async for message in websocket:
+            await websocket.send(message)
+    elif path == "/fragments":
+        async with websocket.send_message_stream(binary=False) as text:
+            for part in ("déjà", "", " vu"):
+                await text.send(part)
+        async with websocket.send_message_stream(binary=True) as binary:
+            for number in range(3):
+                await binary.send(bytes([number]))
+    elif path == "/ping":
+        assert 0 <= await websocket.ping(b"are you there") < TIMEOUT
+        await websocket.send("ponged")
+        await websocket.aclose()
+    elif path == "/close":
+        await websocket.aclose(4001, "the server says goodbye")
+
+
+@asynccontextmanager
+async def serving(
+    site: Site,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    allow_h2: bool = True,
+    origins: tuple[str | None, ...] | None = None,
+) -> AsyncIterator[str]:
+    """Run the site; gives what follows the scheme in its URL. Without origins the default applies."""
+    serve = partial(trio_ws.serve_websocket, http_handler=site.answer)
+    if ssl_context is not None:
+        serve = partial(serve, allow_h2=allow_h2)
+    if origins is not None:
+        serve = partial(serve, origins=origins)
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(serve, site.handle, HOST, 0, ssl_context)
+        yield f"{HOST}:{server.port}"
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def browsing(url: str, profile: Path) -> AsyncIterator[None]:
+    """Have Chromium show a page as long as the block."""
+    process = await trio.lowlevel.open_process(
+        [require("chromium", "chromium-browser", "google-chrome"), *FLAGS, f"--user-data-dir={profile}", url],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        # The browser has processes of its own: they are one group.
+        os.killpg(process.pid, signal.SIGKILL)
+        with trio.CancelScope(shield=True):
+            await process.wait()
+
+
+async def told_by_page(
+    site: Site, page: str, websockets: str, checks: tuple[str, ...], profile: Path
+) -> dict[str, object]:
+    """Show the page of a site, have it make the checks, and return what it tells."""
+    query = urlencode({"url": websockets, "checks": ",".join(checks)})
+    async with browsing(f"{page}/?{query}", profile):
+        return await site.told.receive()
+
+
+def server_context() -> ssl.SSLContext:
+    """TLS for the loopback, with a certificate that nobody trusts."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert(HOST).configure_cert(context)
+    return context
+
+
+@pytest.mark.parametrize(
+    ("scheme", "allow_h2", "http_version"),
+    [("ws", True, "1.1"), ("wss", False, "1.1"), ("wss", True, "2")],
+    ids=["ws", "wss", "HTTP/2"],
+)
+async def test_a_page_and_our_server_understand_each_other(
+    scheme: str, allow_h2: bool, http_version: str, tmp_path: Path
+) -> None:
+    site = Site()
+    context = server_context() if scheme == "wss" else None
+    with trio.fail_after(TIMEOUT):
+        async with serving(site, ssl_context=context, allow_h2=allow_h2) as place:
+            page = f"{scheme.replace('ws', 'http')}://{place}"
+            told = await told_by_page(site, page, f"{scheme}://{place}", EVERY_CHECK, tmp_path)
+    assert told == {
+        "echo": {
+            "unequal": [],
+            "extensions": "permessage-deflate",
+            "code": 4002,
+            "reason": "",
+            "wasClean": True,
+        },
+        "protocol": {"chosen": CHOSEN_PROTOCOL, "code": 1005, "reason": "", "wasClean": True},
+        "fragments": {"text": "déjà vu", "binary": [0, 1, 2]},
+        "ping": "ponged",
+        "closing": {"code": 4001, "reason": "the server says goodbye", "wasClean": True},
+        "refusal": {"opened": False, "code": 1006, "reason": "", "wasClean": False},
+        "stream": {"unequal": [], "closeCode": 4002, "reason": ""},
+    }
+    said_4002 = trio_ws.CloseInfo(4002, "so long €", was_clean=True)
+    assert site.ended == {
+        "/echo": [
+            (http_version, said_4002),
+            (http_version, trio_ws.CloseInfo(1005, "", was_clean=True)),
+            (http_version, said_4002),
+        ],
+        "/fragments": [(http_version, trio_ws.CloseInfo(1000, "", was_clean=True))],
+        "/ping": [(http_version, trio_ws.CloseInfo(1000, "", was_clean=True))],
+        "/close": [(http_version, trio_ws.CloseInfo(4001, "the server says goodbye", was_clean=True))],
+    }
+
+
+async def test_a_page_of_another_origin_is_refused(tmp_path: Path) -> None:
+    page, other = Site(), Site()
+    with trio.fail_after(TIMEOUT):
+        async with serving(page) as place, serving(other) as other_place:
+            told = await told_by_page(page, f"http://{place}", f"ws://{other_place}", ("refusal", "protocol"), tmp_path)
+            with pytest.raises(trio_ws.HandshakeRejected) as caught:
+                async with trio_ws.open_websocket(f"ws://{other_place}/echo", origin=f"http://{place}"):
+                    pytest.fail("another origin was taken")
+    assert told == {
+        "refusal": {"opened": False, "code": 1006, "reason": "", "wasClean": False},
+        "protocol": "Error: /echo did not open",
+    }
+    assert caught.value.status == 403
+    assert other.ended == {}
+
+
+async def test_a_page_of_a_permitted_origin_is_taken(tmp_path: Path) -> None:
+    page, other = Site(), Site()
+    with trio.fail_after(TIMEOUT):
+        async with serving(page) as place, serving(other, origins=(f"http://{place}",)) as other_place:
+            told = await told_by_page(page, f"http://{place}", f"ws://{other_place}", ("protocol",), tmp_path)
+    assert told == {"protocol": {"chosen": CHOSEN_PROTOCOL, "code": 1005, "reason": "", "wasClean": True}}
+    assert other.ended == {"/echo": [("1.1", trio_ws.CloseInfo(1005, "", was_clean=True))]}

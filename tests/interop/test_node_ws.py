@@ -1,0 +1,28 @@
+"""Our client and our server with the npm package ``ws`` on Node.js."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .contract import Fragments, OurClient, OurServer
+from .peers import HERE, Peer, require
+
+pytestmark = pytest.mark.interop
+
+
+@pytest.fixture
+def peer(node_modules: Path) -> Peer:
+    """The peer."""
+    return Peer(
+        command=(require("node"), str(HERE / "node" / "ws_peer.js")), environment={"NODE_PATH": str(node_modules)}
+    )
+
+
+class TestOurClient(OurClient, Fragments):
+    """Against a server of ``ws``."""
+
+
+class TestOurServer(OurServer, Fragments):
+    """Against a client of ``ws``."""

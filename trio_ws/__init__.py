@@ -1,0 +1,47 @@
+"""WebSocket for trio: client and server, structured concurrency all the way down."""
+
+from ._agent import Agent as Agent
+from ._agent import Dispatcher as Dispatcher
+from ._client import connect_websocket as connect_websocket
+from ._client import open_websocket as open_websocket
+from ._client import wrap_client_stream as wrap_client_stream
+from ._close import CloseInfo as CloseInfo
+from ._exceptions import ConnectionClosed as ConnectionClosed
+from ._exceptions import ConnectionClosedError as ConnectionClosedError
+from ._exceptions import ConnectionClosedLocally as ConnectionClosedLocally
+from ._exceptions import ConnectionClosedOK as ConnectionClosedOK
+from ._exceptions import HandshakeError as HandshakeError
+from ._exceptions import HandshakeRejected as HandshakeRejected
+from ._exceptions import HandshakeTimeout as HandshakeTimeout
+from ._exceptions import InvalidHandshake as InvalidHandshake
+from ._exceptions import InvalidURL as InvalidURL
+from ._exceptions import LocalProtocolError as LocalProtocolError
+from ._exceptions import MessageTooBig as MessageTooBig
+from ._exceptions import ProtocolError as ProtocolError
+from ._exceptions import ProxyError as ProxyError
+from ._exceptions import RemoteProtocolError as RemoteProtocolError
+from ._exceptions import WebSocketError as WebSocketError
+from ._instrument import Instrument as Instrument
+from ._options import SAME_ORIGIN as SAME_ORIGIN
+from ._options import Compression as Compression
+from ._options import Keepalive as Keepalive
+from ._options import Limits as Limits
+from ._request import HTTPRequest as HTTPRequest
+from ._request import HTTPResponse as HTTPResponse
+from ._request import WebSocketRequest as WebSocketRequest
+from ._server import WebSocketServer as WebSocketServer
+from ._server import serve_websocket as serve_websocket
+from ._server import wrap_server_stream as wrap_server_stream
+from ._statistics import Statistics as Statistics
+from ._websocket import ReadyState as ReadyState
+from ._websocket import WebSocket as WebSocket
+from ._websocket import ping as ping
+from ._wire.headers import Headers as Headers
+
+__version__ = "0.1.0"
+
+# So that tracebacks and documentation name things where users find them.
+for _name, _value in list(globals().items()):
+    if getattr(_value, "__module__", "").startswith("trio_ws._"):
+        _value.__module__ = __name__
+del _name, _value

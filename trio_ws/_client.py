@@ -1,0 +1,235 @@
+"""The client's side: from a URL to an open WebSocket."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypedDict
+
+import trio
+
+from ._agent import Agent, Dispatcher, check_ssl_context, open_http1
+from ._exceptions import HandshakeTimeout
+from ._instrument import check_instruments
+from ._net.dial import start_tls
+from ._net.transport import StreamTransport
+from ._nursery import BackgroundNursery
+from ._opening import ConnectionOptions, start_websocket
+from ._options import Compression, Keepalive, Limits, check_shared_options
+from ._wire.handshake import ClientHandshake, check_protocols
+from ._wire.url import parse_url
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+    from typing import Unpack
+
+    from ._instrument import Instrument
+    from ._opening import Opened
+    from ._transport import Transport
+    from ._websocket import WebSocket
+    from ._wire.headers import HeadersLike
+
+
+class ClientKeywords(TypedDict, total=False):
+    """The keyword arguments of everything that opens a WebSocket, as :func:`open_websocket` describes them."""
+
+    dispatcher: Dispatcher | None
+    headers: HeadersLike
+    origin: str | None
+    ssl_context: ssl.SSLContext | None
+    compression: Compression | None
+    limits: Limits
+    keepalive: Keepalive | None
+    connect_timeout: float
+    close_timeout: float
+    instruments: Iterable[Instrument]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """One call to open a WebSocket, checked before any I/O."""
+
+    dispatcher: Dispatcher | None = None
+    headers: HeadersLike = ()
+    origin: str | None = None
+    ssl_context: ssl.SSLContext | None = None
+    compression: Compression | None = field(default_factory=Compression)
+    limits: Limits = field(default_factory=Limits)
+    keepalive: Keepalive | None = field(default_factory=Keepalive)
+    connect_timeout: float = 10.0
+    close_timeout: float = 10.0
+    instruments: Iterable[Instrument] = ()
+
+    def __post_init__(self) -> None:
+        check_shared_options(
+            compression=self.compression,
+            limits=self.limits,
+            keepalive=self.keepalive,
+            connect_timeout=self.connect_timeout,
+            close_timeout=self.close_timeout,
+        )
+        check_ssl_context(self.ssl_context)
+        if not isinstance(self.dispatcher, Dispatcher | None):
+            raise TypeError(f"dispatcher must be a Dispatcher or None, not {self.dispatcher!r}")
+
+    async def open(
+        self,
+        nursery: trio.Nursery,
+        url: str,
+        protocols: str | Iterable[str],
+        connect: Callable[[_Call, ClientHandshake], Awaitable[Opened]] | None = None,
+        *,
+        shield: bool,
+    ) -> WebSocket:
+        """Connect, shake hands, and start the WebSocket in the nursery; ``connect`` takes the dispatcher's place."""
+        address = parse_url(url)
+        handshake = ClientHandshake(
+            address,
+            check_protocols(protocols),
+            headers=self.headers,
+            origin=self.origin,
+            compression=self.compression,
+        )
+        options = ConnectionOptions(
+            compression=self.compression,
+            limits=self.limits,
+            keepalive=self.keepalive,
+            close_timeout=self.close_timeout,
+            instruments=check_instruments(self.instruments),
+        )
+        with trio.move_on_after(self.connect_timeout):
+            if connect is not None:
+                opened = await connect(self, handshake)
+            else:
+                dispatcher = self.dispatcher or Agent()
+                opened = await dispatcher.open(
+                    address, handshake, limits=self.limits, ssl_context=self.ssl_context
+                )
+            return start_websocket(opened, options, nursery, url=str(address), is_client=True, shield=shield)
+        raise HandshakeTimeout(f"no WebSocket to {address} within connect_timeout={self.connect_timeout:g} s")
+
+
+@asynccontextmanager
+async def open_websocket(
+    url: str,
+    protocols: str | Iterable[str] = (),
+    *,
+    dispatcher: Dispatcher | None = None,
+    headers: HeadersLike = (),
+    origin: str | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    compression: Compression | None = Compression(),  # noqa: B008  # frozen
+    limits: Limits = Limits(),  # noqa: B008
+    keepalive: Keepalive | None = Keepalive(),  # noqa: B008
+    connect_timeout: float = 10.0,
+    close_timeout: float = 10.0,
+    instruments: Iterable[Instrument] = (),
+) -> AsyncGenerator[WebSocket, None]:
+    """Open a WebSocket for as long as the block lasts: ``async with open_websocket(url) as ws:``.
+
+    The block's own exception comes out as it is. Leaving the block closes, as :class:`WebSocket` tells. Cancelled
+    while opening, nothing is left open.
+
+    Args:
+        url: ``ws:`` or ``wss:``; ``http:`` and ``https:`` are taken for these. User name and password become Basic
+            authorization. No fragment.
+        protocols: the subprotocols to offer, the preferred first. If any are, the server must choose one.
+        dispatcher: how to connect; None: straight, by an :class:`Agent` of this call's own.
+        headers: what to add to the request: a mapping, or pairs of names and values.
+        origin: the Origin to send, as a browser would; None: none.
+        ssl_context: for ``wss``, in place of the dispatcher's; None: that, or verification against the system's
+            authorities.
+        compression: how to offer and use permessage-deflate; None: do not.
+        limits: what the server may cost us.
+        keepalive: when to ask whether the server is there; None: never.
+        connect_timeout: seconds for DNS, TCP, TLS and the opening handshake together.
+        close_timeout: seconds for closing.
+        instruments: hooks that hear what happens.
+
+    Raises:
+        InvalidURL: url breaks a rule. This, TypeError and ValueError come before any I/O.
+        TypeError: an argument has the wrong type.
+        ValueError: an argument breaks its rule; the message names it.
+        OSError: DNS or TCP failed.
+        ssl.SSLError: TLS failed, or the server could not be verified.
+        HandshakeRejected: the server said no.
+        InvalidHandshake: the server's answer breaks the rules.
+        HandshakeTimeout: connect_timeout has passed.
+
+    Source: WHATWG WebSockets, undici's ``new WebSocket(url, {protocols, dispatcher, headers})``; RFC 6455 §4.1.
+    """
+    call = _Call(
+        dispatcher=dispatcher,
+        headers=headers,
+        origin=origin,
+        ssl_context=ssl_context,
+        compression=compression,
+        limits=limits,
+        keepalive=keepalive,
+        connect_timeout=connect_timeout,
+        close_timeout=close_timeout,
+        instruments=instruments,
+    )
+    async with BackgroundNursery() as nursery, await call.open(nursery, url, protocols, shield=True) as websocket:
+        yield websocket
+
+
+async def connect_websocket(
+    nursery: trio.Nursery, url: str, protocols: str | Iterable[str] = (), **options: Unpack[ClientKeywords]
+) -> WebSocket:
+    """Open a WebSocket whose tasks live in a nursery of yours; closing it is yours too.
+
+    ``async with`` on it closes it as :func:`open_websocket` does. When the nursery is cancelled, the connection is
+    gone at once, and the peer gets Close 1001 if that could be written without waiting.
+
+    Args:
+        nursery: where the connection's tasks run.
+        url: as in :func:`open_websocket`.
+        protocols: as in :func:`open_websocket`.
+        options: the keyword arguments of :func:`open_websocket`.
+
+    Raises:
+        Exception: what :func:`open_websocket` raises.
+    """
+    return await _Call(**options).open(nursery, url, protocols, shield=False)
+
+
+async def wrap_client_stream(
+    nursery: trio.Nursery,
+    stream: trio.abc.Stream,
+    url: str,
+    protocols: str | Iterable[str] = (),
+    **options: Unpack[ClientKeywords],
+) -> WebSocket:
+    """Open a WebSocket over a stream that is connected to the server already.
+
+    The stream is owned from here on: it is closed with the WebSocket, or if opening it fails.
+
+    Args:
+        nursery: where the connection's tasks run.
+        stream: any stream. It carries the WebSocket as it is, for ``wss`` URLs too: TLS is the caller's, unless
+            ``ssl_context`` is passed, which begins TLS on it.
+        url: what to ask the server for, as in :func:`open_websocket`.
+        protocols: as in :func:`open_websocket`.
+        options: the keyword arguments of :func:`open_websocket` but ``dispatcher``.
+
+    Raises:
+        Exception: what :func:`open_websocket` raises, and what the stream raises.
+    """
+    call = _Call(**options)
+    if call.dispatcher is not None:
+        raise TypeError("dispatcher: a stream is connected already, there is nothing to dispatch")
+    host = parse_url(url).host
+
+    async def connect(call: _Call, handshake: ClientHandshake) -> Opened:
+        transport: Transport = StreamTransport(stream, nursery)
+        try:
+            if call.ssl_context is not None:
+                transport = await start_tls(transport, call.ssl_context, host)
+            return await open_http1(transport, handshake, call.limits)
+        except BaseException:  # cancelled or failed: nothing is left open
+            transport.abort()
+            raise
+
+    return await call.open(nursery, url, protocols, connect, shield=False)

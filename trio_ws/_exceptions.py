@@ -1,0 +1,175 @@
+"""Every error of the library, under one root; each also *is* the trio or built-in error that it means.
+
+::
+
+    WebSocketError
+        InvalidURL                 (ValueError)
+        HandshakeError
+            HandshakeRejected      a well-formed "no": status, headers, body
+            InvalidHandshake       an answer that breaks the rules
+            ProxyError             the proxy said no, or nonsense
+            HandshakeTimeout       (trio.TooSlowError)
+        ConnectionClosed           received, sent
+            ConnectionClosedOK     (trio.EndOfChannel)          the peer said 1000, 1001 or no code
+            ConnectionClosedError  (trio.BrokenResourceError)   anything else; __cause__ says why
+            ConnectionClosedLocally (trio.ClosedResourceError)  this side closed it
+        ProtocolError
+            LocalProtocolError     this side asked for what the protocol forbids; nothing was sent
+            RemoteProtocolError    the peer broke a rule
+                MessageTooBig      ... the one on size
+
+``OSError`` from DNS and TCP, and ``ssl.SSLError``, pass unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, overload
+
+import trio
+
+from ._close import ABNORMAL, MESSAGE_TOO_BIG, NORMAL, PROTOCOL_ERROR, CloseInfo, check_close
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class WebSocketError(Exception):
+    """The root of all errors of this library; raised inside a connection's scope, it closes with its code.
+
+    It takes ``WebSocketError(close_code, reason)``, or a message first as any exception does:
+    ``WebSocketError("bad move", close_code=4001, reason="cheating")``. A reason without a code means code 1000.
+
+    Raises:
+        ValueError: close_code is neither 1000 nor from 3000 to 4999, or reason is over 123 bytes of UTF-8.
+
+    Source: WHATWG WebSockets, ``WebSocketError(message, {closeCode, reason})``; undici's class of that name.
+    """
+
+    close_code: int | None = None
+    reason: str = ""
+
+    @overload
+    def __init__(self, close_code: int, reason: str = "", /) -> None: ...
+    @overload
+    def __init__(self, message: str = "", /, *, close_code: int | None = None, reason: str = "") -> None: ...
+    def __init__(
+        self, first: int | str = "", second: str = "", /, *, close_code: int | None = None, reason: str = ""
+    ) -> None:
+        message = ""
+        if isinstance(first, str):
+            message = first
+        else:
+            close_code, reason = first, second
+        if close_code is None and reason:
+            close_code = NORMAL
+        check_close(close_code, reason)
+        self.close_code = close_code
+        self.reason = reason
+        super().__init__(message or (f"{close_code} {reason}".rstrip() if close_code is not None else ""))
+
+
+class InvalidURL(WebSocketError, ValueError):
+    """A URL that is no WebSocket URL; raised before any I/O."""
+
+
+class HandshakeError(WebSocketError):
+    """The opening handshake failed; no connection came about."""
+
+
+class HandshakeRejected(HandshakeError):
+    """The server answered the opening handshake with another status than the one that accepts it.
+
+    Attributes:
+        status: the HTTP status, 403 say.
+        headers: the headers of the answer, a case-insensitive mapping.
+        body: the body of the answer, cut at ``Limits.max_body_size``.
+    """
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
+        super().__init__(f"the server rejected the WebSocket handshake with HTTP status {status}")
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class InvalidHandshake(HandshakeError):
+    """The peer's part of the opening handshake breaks a rule of RFC 6455, 7692 or 8441."""
+
+
+class ProxyError(HandshakeError):
+    """The proxy refused the tunnel, or answered with something that is no answer."""
+
+
+class HandshakeTimeout(HandshakeError, trio.TooSlowError):
+    """Connecting and the opening handshake took longer than ``connect_timeout``."""
+
+
+class ConnectionClosed(WebSocketError):
+    """The connection is closed: nothing more can be sent or received.
+
+    Attributes:
+        received: what the peer's Close frame said, None if there was none.
+        sent: what our Close frame said, None if none was sent.
+        code: the code that was received; if there was none, the one sent by a side that closed by itself; else 1006.
+        reason: the text that belongs to code.
+        was_clean: True when both Close frames went.
+    """
+
+    def __init__(self, received: CloseInfo | None, sent: CloseInfo | None) -> None:
+        self.received = received
+        self.sent = sent
+        super().__init__(_describe(received, sent))
+        decisive = self._decisive()
+        self.code = decisive.code
+        self.close_code = decisive.code
+        self.reason = decisive.reason
+        self.was_clean = received is not None and sent is not None
+
+    def _decisive(self) -> CloseInfo:
+        return self.received or CloseInfo(ABNORMAL)
+
+
+class ConnectionClosedOK(ConnectionClosed, trio.EndOfChannel):
+    """The peer closed with 1000, 1001 or no code: the normal end, which ends an ``async for`` quietly."""
+
+
+class ConnectionClosedError(ConnectionClosed, trio.BrokenResourceError):
+    """The connection was lost, failed, or closed by the peer with an error code; ``__cause__`` says why if known."""
+
+
+class ConnectionClosedLocally(ConnectionClosed, trio.ClosedResourceError):
+    """This side closed the connection."""
+
+    def _decisive(self) -> CloseInfo:
+        return self.received or self.sent or CloseInfo(ABNORMAL)
+
+
+class ProtocolError(WebSocketError):
+    """A rule of the protocol was broken; raised as one of its two subclasses."""
+
+
+class LocalProtocolError(ProtocolError):
+    """This side asked for something that the protocol forbids; nothing was sent."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke a rule; the connection is failed with ``close_code``."""
+
+    def __init__(self, message: str, close_code: int = PROTOCOL_ERROR) -> None:
+        super().__init__(message)
+        self.close_code = close_code
+        self.reason = message
+
+
+class MessageTooBig(RemoteProtocolError):
+    """A message is larger than ``Limits.max_message_size``: close code 1009."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, MESSAGE_TOO_BIG)
+
+
+def _describe(received: CloseInfo | None, sent: CloseInfo | None) -> str:
+    if received is None and sent is None:
+        return "the connection was lost: no Close frame was received or sent"
+    told = f"received {received}" if received else "no Close frame received"
+    return f"{told}; sent {sent}" if sent else f"{told}; none sent"

@@ -1,0 +1,54 @@
+"""From a host and a port, or a path, to a connected transport: DNS, happy eyeballs, TCP, Unix sockets, TLS."""
+
+from __future__ import annotations
+
+import functools
+import os
+import ssl
+from typing import TYPE_CHECKING
+
+import trio
+
+from .tls import TLSTransport
+from .transport import SocketTransport, detach_socket
+
+if TYPE_CHECKING:
+    from .._transport import Transport
+
+
+async def dial_tcp(host: str, port: int) -> SocketTransport:
+    """Connect by TCP to whichever address of the host answers first (RFC 8305).
+
+    Raises:
+        OSError: no address could be found or reached.
+    """
+    return SocketTransport(detach_socket(await trio.open_tcp_stream(host, port)))
+
+
+async def dial_unix(path: str | os.PathLike[str]) -> SocketTransport:
+    """Connect to a Unix socket.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+    return SocketTransport(detach_socket(await trio.open_unix_socket(os.fspath(path))))
+
+
+async def start_tls(below: Transport, context: ssl.SSLContext, server_hostname: str) -> TLSTransport:
+    """Begin TLS as a client on a transport, and verify the server as ``context`` says.
+
+    Raises:
+        ssl.SSLError: the handshake or the verification failed; ``below`` is still the caller's to abort.
+        OSError: the transport broke.
+    """
+    tls = TLSTransport(below, context, server_side=False, server_hostname=server_hostname)
+    await tls.handshake()
+    return tls
+
+
+@functools.cache
+def default_ssl_context() -> ssl.SSLContext:
+    """The context of a client that was given none: the system's authorities, host names checked, TLS 1.2 at least."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

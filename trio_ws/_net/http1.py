@@ -1,0 +1,255 @@
+"""HTTP/1.1 heads over a transport: one request, one answer. The only module that knows h11.
+
+h11 parses and writes; what it would let pass and RFC 9112 or a limit of ours forbids is refused here before it sees it:
+bare CR and LF, folded lines, heads that are too large. Every byte is looked at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import h11
+import trio
+
+from .._exceptions import HandshakeRejected, InvalidHandshake
+from .._wire.handshake import Refusal, http1_answer
+from .._wire.headers import Headers
+
+if TYPE_CHECKING:
+    from .._options import Compression, Limits
+    from .._transport import Transport
+    from .._wire.handshake import Agreement, ClientHandshake, OpeningRequest
+    from .._wire.headers import HeadersLike
+
+MAX_INFORMATIONAL = 8  # answers of 1xx before the one that counts
+
+_BLANK_LINE = b"\r\n\r\n"
+_OURS = ("connection", "content-length", "transfer-encoding")
+_KNOWN_STATUS = frozenset(status.value for status in HTTPStatus)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestHead:
+    """The head of a request."""
+
+    method: str
+    target: str
+    http_version: str
+    headers: Headers
+
+
+class HeadError(Exception):
+    """A head that must not be parsed further; ``status`` is what a server answers."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def read_request(transport: Transport, limits: Limits) -> tuple[RequestHead, bytes] | None:
+    """Read the head of a request, as a server.
+
+    Returns:
+        The head, and the bytes after it that came in the same read; None when the peer went before it was whole.
+
+    Raises:
+        Refusal: the head is malformed or too large: 400, 414 or 431.
+    """
+    try:
+        read = await _read_head(transport, b"", limits)
+        if read is None:
+            return None
+        head, rest = read
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.max_head_size)
+        connection.receive_data(head)
+        request = connection.next_event()
+    except HeadError as error:
+        raise Refusal(error.status, str(error)) from None
+    except h11.RemoteProtocolError as error:
+        raise Refusal(error.error_status_hint, str(error)) from None
+    if not isinstance(request, h11.Request):
+        raise Refusal(HTTPStatus.BAD_REQUEST, "not a request")
+    return (
+        RequestHead(
+            method=request.method.decode("ascii"),
+            target=request.target.decode("ascii"),
+            http_version=request.http_version.decode("ascii"),
+            headers=_decode_headers(request.headers),
+        ),
+        rest,
+    )
+
+
+def answer_bytes(status: int, headers: list[tuple[str, str]], body: bytes = b"", *, to_head: bool = False) -> bytes:
+    """Write a whole answer, 101 or any other; the connection is of no more use to HTTP after it.
+
+    Args:
+        to_head: the request was HEAD: tell the length of the body and leave it out.
+    """
+    reason = HTTPStatus(status).phrase if status in _KNOWN_STATUS else ""
+    fields = headers
+    if status >= HTTPStatus.OK:
+        # RFC 9110 §7.8: an Upgrade header needs its connection option, beside the close.
+        option = "Upgrade, close" if any(name.lower() == "upgrade" for name, _ in headers) else "close"
+        fields = [(name, value) for name, value in headers if name.lower() not in _OURS]
+        fields += [("Content-Length", str(len(body))), ("Connection", option)]
+    head = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in fields)]
+    return "\r\n".join(head).encode("latin-1") + _BLANK_LINE + (b"" if to_head else body)
+
+
+async def send_answer(transport: Transport, answer: bytes, limits: Limits) -> None:
+    """Send a last answer and end the transport so that it arrives: an early close could destroy it (RFC 9112 §9.6)."""
+    transport.write(answer)
+    while transport.unsent:
+        await transport.drain()
+    transport.write_eof()
+    with trio.move_on_after(limits.close_linger):
+        while transport.read() != b"":
+            await transport.wait_readable()
+    transport.abort()
+
+
+class Http1Exchange:
+    """A request for a WebSocket that waits for its answer.
+
+    Args:
+        transport: where it came from.
+        request: what it asks for.
+        rest: bytes that came after its head.
+        limits: how long to wait for the peer to take a refusal.
+    """
+
+    def __init__(self, transport: Transport, request: OpeningRequest, rest: bytes, limits: Limits) -> None:
+        self.transport = transport
+        self.request = request
+        self.rest = rest
+        self._limits = limits
+
+    def accept(
+        self, *, protocol: str | None, compression: Compression | None, headers: HeadersLike
+    ) -> tuple[Headers, Agreement]:
+        """Answer 101; the transport is the WebSocket's from here on. Returns what was answered, and agreed."""
+        fields, agreement = http1_answer(self.request, protocol=protocol, compression=compression, headers=headers)
+        self.transport.write(answer_bytes(HTTPStatus.SWITCHING_PROTOCOLS, fields))
+        return Headers(fields), agreement
+
+    async def refuse(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Answer with another status."""
+        await send_answer(self.transport, answer_bytes(status, headers, body), self._limits)
+
+
+async def upgrade(transport: Transport, handshake: ClientHandshake, limits: Limits) -> tuple[Headers, bytes]:
+    """Ask for the upgrade, as a client.
+
+    Returns:
+        The headers of the 101, and the bytes after it that came in the same read.
+
+    Raises:
+        HandshakeRejected: the answer is another status.
+        InvalidHandshake: the answer is no HTTP, or there is none.
+        OSError: the transport broke.
+    """
+    method, target, headers = handshake.http1_request()
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=limits.max_head_size)
+    request = h11.Request(method=method, target=target, headers=_encode_headers(headers))
+    transport.write(connection.send(request) or b"")
+    connection.send(h11.EndOfMessage())
+    while transport.unsent:
+        await transport.drain()
+    rest = b""
+    try:
+        for _ in range(MAX_INFORMATIONAL):
+            read = await _read_head(transport, rest, limits)
+            if read is None:
+                raise transport.error or InvalidHandshake("the server closed the connection before it answered")
+            head, rest = read
+            connection.receive_data(head)
+            response = connection.next_event()
+            if isinstance(response, h11.Response):
+                body = await _read_body(transport, connection, rest, limits)
+                raise HandshakeRejected(response.status_code, _decode_headers(response.headers), body)
+            if isinstance(response, h11.InformationalResponse) and response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+                return _decode_headers(response.headers), rest
+    except (HeadError, h11.RemoteProtocolError) as error:
+        raise InvalidHandshake(f"the server's answer is malformed: {error}") from None
+    raise InvalidHandshake(f"the server sent {MAX_INFORMATIONAL} interim answers and no other")
+
+
+async def _read_head(transport: Transport, data: bytes, limits: Limits) -> tuple[bytes, bytes] | None:
+    """Read until a blank line; return what is up to there, and what came after it."""
+    buffer = bytearray(data)
+    looked_at = 0
+    while True:
+        found = buffer.find(_BLANK_LINE, max(0, looked_at - len(_BLANK_LINE) + 1))
+        _check_lines(buffer, looked_at, len(buffer) if found < 0 else found + len(_BLANK_LINE), limits)
+        if found >= 0:
+            head = bytes(buffer[: found + len(_BLANK_LINE)])
+            _check_head(head, limits)
+            return head, bytes(buffer[len(head) :])
+        looked_at = len(buffer)
+        await transport.wait_readable()
+        more = transport.read()
+        if more is not None:
+            if not more:
+                return None
+            buffer += more
+
+
+def _check_lines(buffer: bytearray, start: int, stop: int, limits: Limits) -> None:
+    """Check what of a head is here, as early as it can be told."""
+    if buffer and not (0x41 <= buffer[0] <= 0x5A or 0x61 <= buffer[0] <= 0x7A):
+        raise HeadError(HTTPStatus.BAD_REQUEST, "this is no HTTP")
+    if b"\r\n" not in buffer[: limits.max_request_line + 2] and stop > limits.max_request_line:
+        raise HeadError(HTTPStatus.REQUEST_URI_TOO_LONG, f"the first line has over {limits.max_request_line} bytes")
+    if stop > limits.max_head_size:
+        text = f"the head has over {limits.max_head_size} bytes"
+        raise HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
+    # RFC 9112 §2.2: a bare LF may end a line, for the lenient; that two parsers differ on it is how smuggling works.
+    position = buffer.find(b"\n", start, stop)
+    while position >= 0:
+        if position == 0 or buffer[position - 1] != 0x0D:
+            raise HeadError(HTTPStatus.BAD_REQUEST, "a line ends with a bare LF")
+        position = buffer.find(b"\n", position + 1, stop)
+
+
+def _check_head(head: bytes, limits: Limits) -> None:
+    lines = head[: -len(_BLANK_LINE)].split(b"\r\n")
+    if len(lines) - 1 > limits.max_headers:
+        raise HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {limits.max_headers} header lines")
+    for line in lines:
+        if b"\r" in line:
+            raise HeadError(HTTPStatus.BAD_REQUEST, "a bare CR")
+        if line[:1] in (b" ", b"\t"):
+            raise HeadError(HTTPStatus.BAD_REQUEST, "a folded header line")  # RFC 9112 §5.2
+        if len(line) > limits.max_header_line and line is not lines[0]:
+            text = f"a header line has over {limits.max_header_line} bytes"
+            raise HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
+
+
+async def _read_body(transport: Transport, connection: h11.Connection, rest: bytes, limits: Limits) -> bytes:
+    """Read the body of a rejection, as much of it as is wanted."""
+    body = bytearray()
+    if rest:
+        connection.receive_data(rest)
+    while len(body) < limits.max_body_size:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            await transport.wait_readable()
+            data = transport.read()
+            if data is not None:
+                connection.receive_data(data)
+        elif isinstance(event, h11.Data):
+            body += event.data
+        else:
+            break
+    return bytes(body[: limits.max_body_size])
+
+
+def _encode_headers(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+
+
+def _decode_headers(headers: h11._headers.Headers) -> Headers:
+    return Headers([(name.decode("ascii"), value.decode("latin-1")) for name, value in headers.raw_items()])

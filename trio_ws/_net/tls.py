@@ -1,0 +1,188 @@
+"""TLS over any transport: an ``ssl.SSLObject`` between two memory BIOs, so that it stays synchronous.
+
+Nothing of TLS ever waits: :meth:`TLSTransport.write` turns plain bytes into records for the transport below, and
+:meth:`TLSTransport.read` turns records from below into plain bytes. Only the handshake waits, for the peer.
+"""
+
+from __future__ import annotations
+
+import ssl
+
+import trio
+
+from .._transport import Transport
+
+PLAIN_SIZE = 2**16
+
+
+class TLSTransport(Transport):
+    """TLS over another transport, which it owns.
+
+    Args:
+        below: carries the records.
+        context: how to verify and what to speak.
+        server_side: which side of TLS this is.
+        server_hostname: whom a client expects; None on a server.
+    """
+
+    __slots__ = ("_below", "_ended", "_incoming", "_outgoing", "_unencrypted", "_unread", "tls")
+
+    def __init__(
+        self, below: Transport, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None = None
+    ) -> None:
+        self._below = below
+        self.error = None
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._unencrypted = bytearray()  # plain bytes that TLS 1.2 held up for a renegotiation
+        self._unread = False  # the handshake left records for read() to look at
+        self._ended = False
+        self.tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
+        )
+
+    @property
+    def handover_delay(self) -> float:  # type: ignore[override]  # as long as that of the transport below
+        return self._below.handover_delay
+
+    @property
+    def unsent(self) -> int:
+        return self._below.unsent + len(self._unencrypted)
+
+    @property
+    def local_address(self) -> object:
+        return self._below.local_address
+
+    @property
+    def remote_address(self) -> object:
+        return self._below.remote_address
+
+    async def handshake(self) -> None:
+        """Do the TLS handshake.
+
+        Raises:
+            ssl.SSLError: it failed; an alert was sent if one could be.
+            OSError: the transport below broke.
+        """
+        while True:
+            try:
+                self.tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._send_records()
+                await self._more_records()
+            except ssl.SSLError:
+                self._send_records()
+                raise
+            else:
+                self._send_records()
+                self._unread = True
+                return
+
+    async def _more_records(self) -> None:
+        while self._below.unsent:
+            await self._below.drain()
+        await self._below.wait_readable()
+        data = self._below.read()
+        if data:
+            self._incoming.write(data)
+        elif data is not None:
+            if self._below.error is not None:
+                raise self._below.error
+            self._incoming.write_eof()
+
+    def _send_records(self) -> None:
+        if self._outgoing.pending:
+            self._below.write(self._outgoing.read())
+
+    def write(self, data: bytes) -> None:
+        if self._unencrypted or self.error is not None:
+            self._unencrypted += b"" if self.error is not None else data
+            return
+        try:
+            self.tls.write(data)
+        except ssl.SSLWantReadError:
+            self._unencrypted += data
+        except ssl.SSLError as error:
+            self.error = error
+        self._send_records()
+
+    async def drain(self) -> None:
+        if self._unencrypted and not self._below.unsent:
+            await trio.lowlevel.checkpoint()  # only what the peer sends can get this on: read() does
+        else:
+            await self._below.drain()
+
+    async def wait_readable(self) -> None:
+        if self._unread or self._ended:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._below.wait_readable()
+
+    def read(self) -> bytes | None:
+        if self._ended:
+            return b""
+        self._unread = False
+        data = self._below.read()
+        if data:
+            self._incoming.write(data)
+        elif data is not None:
+            self._incoming.write_eof()
+        plain = self._decrypt()
+        # Reading can make records of its own: alerts, key updates.
+        self._send_records()
+        if self._unencrypted:
+            held, self._unencrypted = bytes(self._unencrypted), bytearray()
+            self.write(held)
+        if plain or not self._ended:
+            return plain or None
+        return b""
+
+    def _decrypt(self) -> bytes:
+        try:
+            first = self.tls.read(PLAIN_SIZE)
+        except ssl.SSLWantReadError:
+            return b""
+        except ssl.SSLError as error:
+            self._break(error)
+            return b""
+        if not first:
+            self._ended = True
+            return b""
+        pieces = [first]
+        while self._incoming.pending or self.tls.pending():
+            try:
+                piece = self.tls.read(PLAIN_SIZE)
+            except ssl.SSLWantReadError:
+                break
+            except ssl.SSLError as error:
+                self._break(error)
+                break
+            if not piece:
+                self._ended = True
+                break
+            pieces.append(piece)
+        return first if len(pieces) == 1 else b"".join(pieces)
+
+    def _break(self, error: ssl.SSLError) -> None:
+        self._ended = True
+        # A peer that ends TCP without ending TLS is common; the WebSocket layer knows whether it was too early.
+        self.error = self._below.error or error
+
+    def wake(self) -> None:
+        self._below.wake()
+
+    def write_eof(self) -> None:
+        self._end_tls()
+        self._below.write_eof()
+
+    def abort(self) -> None:
+        if not self._below.unsent:
+            self._end_tls()
+        self._below.abort()
+
+    def _end_tls(self) -> None:
+        try:
+            self.tls.unwrap()
+        except ssl.SSLError:
+            pass  # it wants the peer's goodbye, which nobody waits for, or there was no handshake
+        self._send_records()

@@ -1,0 +1,299 @@
+"""The two transports at the bottom: a non-blocking socket, and any ``trio.abc.Stream``."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import TYPE_CHECKING
+
+import trio
+
+from .._transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+READ_SIZE = 2**16
+DRAIN_LIMIT = 16  # reads
+LAST_WORDS_PASSES = 5  # of the scheduler
+
+_AGAIN = (BlockingIOError, InterruptedError)
+
+
+def detach_socket(stream: trio.SocketStream) -> socket.socket:
+    """Take the socket out of a trio stream, which is of no use afterwards."""
+    return socket.socket(fileno=stream.socket.detach())
+
+
+def _plain_address(address: object) -> object:
+    """Cut a socket's address down to what names the peer: IPv6 ones carry flow and scope."""
+    return address[:2] if isinstance(address, tuple) else address
+
+
+class SocketTransport(Transport):
+    """A TCP or Unix socket, used directly: a write is one system call, and so is a read.
+
+    Args:
+        sock: a connected socket; the transport owns it from here on.
+    """
+
+    __slots__ = ("_closed", "_local", "_remote", "_sock", "_unsent")
+
+    # Long enough that an application that answers messages as they come is never interrupted, short enough that a
+    # ping to one that is busy is answered soon.
+    handover_delay = 0.01
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._unsent = bytearray()
+        self._closed = False
+        self.error = None
+        self._local: object = None
+        self._remote: object = None
+        with contextlib.suppress(OSError):  # the peer may be gone already
+            self._local = _plain_address(sock.getsockname())
+            self._remote = _plain_address(sock.getpeername())
+
+    @property
+    def unsent(self) -> int:
+        return len(self._unsent)
+
+    @property
+    def local_address(self) -> object:
+        return self._local
+
+    @property
+    def remote_address(self) -> object:
+        return self._remote
+
+    def write(self, data: bytes) -> None:
+        if self.error is not None or self._closed:
+            return
+        if self._unsent:
+            self._unsent += data
+            return
+        sent = self._send(data)
+        if sent < len(data):
+            self._unsent += memoryview(data)[sent:]
+
+    def _send(self, data: bytes | bytearray) -> int:
+        try:
+            return self._sock.send(data)
+        except _AGAIN:
+            return 0
+        except OSError as error:
+            self.error = error
+            return len(data)
+
+    async def drain(self) -> None:
+        if self._closed or not self._unsent:
+            await trio.lowlevel.checkpoint()
+            return
+        with contextlib.suppress(trio.ClosedResourceError):  # from wake() or abort()
+            await trio.lowlevel.wait_writable(self._sock)
+        if not self._closed:
+            del self._unsent[: self._send(self._unsent)]
+
+    async def wait_readable(self) -> None:
+        if self._closed:
+            await trio.lowlevel.checkpoint()
+            return
+        # Not contextlib: this is the hot path. The exception comes from wake() or abort().
+        try:  # noqa: SIM105
+            await trio.lowlevel.wait_readable(self._sock)
+        except trio.ClosedResourceError:
+            pass
+
+    def read(self) -> bytes | None:
+        if self._closed:
+            return b""
+        try:
+            return self._sock.recv(READ_SIZE)
+        except _AGAIN:
+            return None
+        except OSError as error:
+            self.error = error
+            return b""
+
+    def wake(self) -> None:
+        if not self._closed:
+            trio.lowlevel.notify_closing(self._sock)
+
+    def write_eof(self) -> None:
+        if not self._closed:
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_WR)
+
+    def abort(self) -> None:
+        if self._closed:
+            return
+        trio.lowlevel.notify_closing(self._sock)
+        # A socket closed with unread input sends RST, which can overtake the Close frame before it.
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+            for _ in range(DRAIN_LIMIT):
+                if not self._sock.recv(READ_SIZE):
+                    break
+        self._closed = True
+        self._unsent.clear()
+        self._sock.close()
+
+
+class StreamTransport(Transport):
+    """Any ``trio.abc.Stream``: two tasks move the bytes between the stream and what is synchronous here.
+
+    The tasks are shielded and end by :meth:`abort` only, so that whoever owns the transport can still write a last
+    frame when it is cancelled itself. ``send_all`` always waits, so that frame gets a few passes of the scheduler, which
+    is enough for a stream that has room, and never a time-out.
+
+    Args:
+        stream: the stream; the transport owns it from here on.
+        nursery: where the two tasks live.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_closed",
+        "_eof",
+        "_last_words",
+        "_moved",
+        "_scope",
+        "_sending",
+        "_stream",
+        "_taken",
+        "_unsent",
+        "_wake",
+        "_work",
+    )
+
+    def __init__(self, stream: trio.abc.Stream, nursery: trio.Nursery) -> None:
+        self._stream = stream
+        self.error = None
+        self._arrived: bytes | None = None
+        self._unsent = bytearray()
+        self._closed = False
+        self._eof = False
+        self._sending = False
+        self._last_words = b""
+        self._wake = trio.lowlevel.ParkingLot()  # who waits for input
+        self._moved = trio.lowlevel.ParkingLot()  # who waits for room
+        self._taken = trio.lowlevel.ParkingLot()  # the receiving task: its chunk was read
+        self._work = trio.lowlevel.ParkingLot()  # the sending task: there is something to send
+        self._scope = trio.CancelScope(shield=True)
+        nursery.start_soon(self._run)
+
+    @property
+    def unsent(self) -> int:
+        return len(self._unsent)
+
+    @property
+    def local_address(self) -> object:
+        return None
+
+    @property
+    def remote_address(self) -> object:
+        return None
+
+    def write(self, data: bytes) -> None:
+        if self.error is None and not self._closed:
+            self._unsent += data
+            self._work.unpark_all()
+
+    async def drain(self) -> None:
+        if self._unsent and not self._closed:
+            await self._moved.park()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def wait_readable(self) -> None:
+        if self._arrived is None and not self._closed:
+            await self._wake.park()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    def read(self) -> bytes | None:
+        if self._closed:
+            return b""
+        data = self._arrived
+        if data:
+            self._arrived = None
+            self._taken.unpark_all()
+        return data
+
+    def wake(self) -> None:
+        self._wake.unpark_all()
+        self._moved.unpark_all()
+
+    def write_eof(self) -> None:
+        self._eof = True
+        self._work.unpark_all()
+
+    def abort(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if not self._sending:
+            self._last_words = bytes(self._unsent)
+        self._unsent.clear()
+        self.wake()
+        self._scope.cancel()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run(self) -> None:
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._guard, self._receive_all)
+                nursery.start_soon(self._guard, self._send_all)
+                await trio.sleep_forever()
+        with trio.CancelScope(shield=True) as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cancel_soon, scope)
+                if self._last_words:
+                    await self._guard(self._say_last_words)
+                scope.cancel()
+        await trio.aclose_forcefully(self._stream)
+
+    async def _guard(self, pump: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await pump()
+        # A stream may be anybody's: whatever it raises, it is the end of this transport and of nothing else.
+        except Exception as error:
+            self.error = error
+            self._unsent.clear()
+            if self._arrived is None:
+                self._arrived = b""
+            self.wake()
+
+    async def _receive_all(self) -> None:
+        while True:
+            data = bytes(await self._stream.receive_some(READ_SIZE))
+            self._arrived = data
+            self._wake.unpark_all()
+            if not data:
+                return
+            while self._arrived is not None:
+                await self._taken.park()
+
+    async def _send_all(self) -> None:
+        while not (self._eof and not self._unsent):
+            if not self._unsent:
+                await self._work.park()
+                continue
+            data = bytes(self._unsent[:READ_SIZE])
+            self._sending = True
+            await self._stream.send_all(data)
+            self._sending = False
+            del self._unsent[: len(data)]
+            self._moved.unpark_all()
+        if isinstance(self._stream, trio.abc.HalfCloseableStream):
+            await self._stream.send_eof()
+
+    async def _say_last_words(self) -> None:
+        await self._stream.send_all(self._last_words)
+
+
+async def _cancel_soon(scope: trio.CancelScope) -> None:
+    for _ in range(LAST_WORDS_PASSES):
+        await trio.lowlevel.checkpoint()
+    scope.cancel()

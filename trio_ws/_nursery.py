@@ -1,0 +1,55 @@
+"""A nursery for tasks that are nobody's business but ours."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class BackgroundNursery(AbstractAsyncContextManager[trio.Nursery]):
+    """A nursery whose tasks are cancelled when its block is left, and which never wraps what the block raised.
+
+    Rules:
+
+    1. The tasks in it never raise: what goes wrong is noted on the connection. So at most one exception can come out,
+       the block's own, and it comes out as it is: same object, same context.
+    2. Cancellation from outside comes out as one bare ``Cancelled``.
+    3. What a task raised all the same comes out, bare if it is the only one: Ctrl-C in a handler, or a bug of ours.
+    """
+
+    async def __aenter__(self) -> trio.Nursery:
+        self._manager = trio.open_nursery()
+        self._nursery = await self._manager.__aenter__()
+        return self._nursery
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._nursery.cancel_scope.cancel()
+        try:
+            # Never told of the block's exception: it would wrap it in a group (rule 1).
+            await self._manager.__aexit__(None, None, None)
+        except BaseExceptionGroup as group:
+            cancelled, crashes = group.split(trio.Cancelled)
+            if crashes is not None:
+                raise _unwrap(crashes) from None
+            if exc is None and cancelled is not None:
+                raise _first(cancelled) from None
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _unwrap(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Give the one exception that a group has, or the group if it has several."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

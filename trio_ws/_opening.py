@@ -1,0 +1,91 @@
+"""From the end of an opening handshake to a WebSocket whose connection is looked after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ._connection import Connection
+from ._instrument import Instruments
+from ._websocket import WebSocket
+from ._wire.deflate import PerMessageDeflate
+from ._wire.protocol import WebSocketProtocol
+
+if TYPE_CHECKING:
+    import trio
+
+    from ._instrument import Instrument
+    from ._options import Compression, Keepalive, Limits
+    from ._transport import Transport
+    from ._wire.handshake import Agreement
+    from ._wire.headers import Headers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What an opening handshake has led to, on either side.
+
+    Attributes:
+        transport: carries the WebSocket's bytes from here on.
+        agreement: what the two sides agreed on.
+        http_version: which HTTP carried the handshake.
+        request_headers: the client's.
+        response_headers: the server's.
+        rest: bytes of the WebSocket's that came with the handshake.
+    """
+
+    transport: Transport
+    agreement: Agreement
+    http_version: str
+    request_headers: Headers
+    response_headers: Headers
+    rest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOptions:
+    """The options that a connection needs for as long as it is open."""
+
+    compression: Compression | None
+    limits: Limits
+    keepalive: Keepalive | None
+    close_timeout: float
+    instruments: tuple[Instrument, ...]
+
+
+def start_websocket(
+    opened: Opened, options: ConnectionOptions, nursery: trio.Nursery, *, url: str, is_client: bool, shield: bool
+) -> WebSocket:
+    """Make the WebSocket and start what looks after its connection.
+
+    Args:
+        nursery: where the connection's tasks run.
+        shield: whether they live on when the nursery is cancelled, until the WebSocket is closed: for a WebSocket
+            whose block closes it in any case.
+    """
+    deflate = None
+    if opened.agreement.deflate is not None and options.compression is not None:
+        deflate = PerMessageDeflate(opened.agreement.deflate, options.compression, is_client=is_client)
+    protocol = WebSocketProtocol(is_client=is_client, limits=options.limits, deflate=deflate)
+    protocol.receive_data(opened.rest)
+    connection = Connection(
+        opened.transport,
+        protocol,
+        is_client=is_client,
+        limits=options.limits,
+        keepalive=options.keepalive,
+        close_timeout=options.close_timeout,
+        nursery=nursery,
+    )
+    websocket = WebSocket(
+        connection,
+        opened.agreement,
+        url=url,
+        http_version=opened.http_version,
+        request_headers=opened.request_headers,
+        response_headers=opened.response_headers,
+        instruments=Instruments(options.instruments),
+    )
+    nursery.start_soon(partial(connection.attend, shield=shield))
+    return websocket

@@ -1,0 +1,187 @@
+"""The options that clients and servers share: frozen, keyword-only, each described here and nowhere else."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass, fields
+from typing import Final, Literal
+
+
+class _SameOrigin(enum.Enum):
+    SAME_ORIGIN = enum.auto()
+
+    def __repr__(self) -> str:
+        return "SAME_ORIGIN"
+
+
+SAME_ORIGIN: Final = _SameOrigin.SAME_ORIGIN
+"""The default of ``origins``: a request with an Origin is taken only if it names the host that the request is for."""
+
+Origins = _SameOrigin | tuple[str | None, ...] | None
+"""Which origins a server takes: SAME_ORIGIN, a tuple of exact origins (None: no Origin header), or None: any."""
+
+
+def _check_number(owner: object, name: str, value: object, least: float, *, optional: bool = False) -> None:
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or value < least:
+        none = " or None" if optional else ""
+        raise ValueError(f"{type(owner).__name__}({name}={value!r}): it must be a number from {least:g}{none}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a peer may cost us, at most; None means no limit.
+
+    Attributes:
+        max_message_size: bytes of one message, after decompression; over it the connection fails with 1009.
+        max_fragments: frames of one message; over it 1008. "auto" is a 256th of max_message_size, at least 1024,
+            and no limit where that has none.
+        max_empty_fragments: empty frames in a row inside one message; over it 1008.
+        receive_buffer: bytes of messages that wait for ``receive()``, each counted with 64 bytes more than it has;
+            when it is full, nothing is read until the application takes some.
+        send_buffer: bytes that wait for the network; while there are as many, ``send()`` waits.
+        control_burst: pings and pongs that a peer may send at once; over it 1008.
+        control_rate: pings and pongs a second that a peer may send on and on.
+        max_request_line: bytes of the line that begins a request; over it HTTP status 414.
+        max_header_line: bytes of one header line; over it 431.
+        max_headers: number of header lines; over it 431.
+        max_head_size: bytes of a whole HTTP head; over it 431.
+        max_body_size: bytes of an HTTP body that is read, of a rejection say; what is over it is dropped.
+        close_linger: seconds to wait for the peer to close its side of TCP after both Close frames.
+
+    Raises:
+        ValueError: a value is no number, or too small.
+    """
+
+    max_message_size: int | None = 2**20
+    max_fragments: int | Literal["auto"] | None = "auto"
+    max_empty_fragments: int | None = 64
+    receive_buffer: int | None = 2**20
+    send_buffer: int | None = 2**16
+    control_burst: int | None = 1000
+    control_rate: float = 100.0
+    max_request_line: int = 8192
+    max_header_line: int = 8192
+    max_headers: int = 100
+    max_head_size: int = 16384
+    max_body_size: int = 65536
+    close_linger: float = 2.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "max_fragments" and value == "auto":
+                continue
+            least = 0 if field.name in ("max_message_size", "control_rate", "close_linger", "max_body_size") else 1
+            _check_number(self, field.name, value, least, optional="None" in str(field.type))
+
+    @property
+    def fragments(self) -> float:
+        """The number of frames that one message may have, with "auto" worked out."""
+        if self.max_fragments != "auto":
+            return math.inf if self.max_fragments is None else self.max_fragments
+        return math.inf if self.max_message_size is None else max(1024, self.max_message_size // 256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compression:
+    """How permessage-deflate (RFC 7692) is offered, accepted and used; ``compression=None`` switches it off.
+
+    Attributes:
+        threshold: messages of fewer bytes are sent as they are.
+        level: zlib's level, 1 (fast) to 9 (small).
+        memory_level: zlib's memory level, 1 (32 times less memory) to 9.
+        server_max_window_bits: largest window, 2 to the power of 9 to 15 bytes, for what the server compresses.
+        client_max_window_bits: the same for what the client compresses.
+        server_no_context_takeover: the server compresses each message on its own.
+        client_no_context_takeover: the client compresses each message on its own.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    threshold: int = 1024
+    level: int = 6
+    memory_level: int = 5
+    server_max_window_bits: int = 12
+    client_max_window_bits: int = 12
+    server_no_context_takeover: bool = False
+    client_no_context_takeover: bool = False
+
+    def __post_init__(self) -> None:
+        # zlib cannot make raw deflate with a window of 2**8 bytes, so 9 is the least that we can promise to use.
+        ranges = {
+            "threshold": (0, math.inf),
+            "level": (1, 9),
+            "memory_level": (1, 9),
+            "server_max_window_bits": (9, 15),
+            "client_max_window_bits": (9, 15),
+        }
+        for name, (least, most) in ranges.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise ValueError(f"Compression({name}={value!r}): it must be a whole number from {least} to {most}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keepalive:
+    """When to ask whether a silent peer is still there; ``keepalive=None`` never asks.
+
+    Any byte from the peer counts as life. The clock stands still while nothing is read because the application
+    leaves its receive buffer full.
+
+    Attributes:
+        interval: seconds of silence before a ping is sent.
+        timeout: seconds of silence after that ping before the connection fails with 1011; None: never.
+
+    Raises:
+        ValueError: a value is not above 0.
+    """
+
+    interval: float = 20.0
+    timeout: float | None = 20.0
+
+    def __post_init__(self) -> None:
+        for name in ("interval", "timeout"):
+            value = getattr(self, name)
+            if value is None and name == "timeout":
+                continue
+            _check_number(self, name, value, 0)
+            if value == 0:
+                raise ValueError(f"Keepalive({name}=0): it must be above 0")
+
+
+def check_timeout(name: str, value: float) -> None:
+    """Check a number of seconds that a caller passed.
+
+    Raises:
+        ValueError: it is no number from 0 on.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or value < 0:
+        raise ValueError(f"{name}={value!r}: it must be a number of seconds from 0 on")
+
+
+def check_shared_options(
+    *,
+    compression: Compression | None,
+    limits: Limits,
+    keepalive: Keepalive | None,
+    connect_timeout: float,
+    close_timeout: float,
+) -> None:
+    """Check the options that clients and servers share.
+
+    Raises:
+        TypeError: an option is of the wrong class.
+        ValueError: a timeout is no number of seconds.
+    """
+    if not isinstance(limits, Limits):
+        raise TypeError(f"limits must be a Limits, not {limits!r}")
+    if not isinstance(compression, Compression | None):
+        raise TypeError(f"compression must be a Compression or None, not {compression!r}")
+    if not isinstance(keepalive, Keepalive | None):
+        raise TypeError(f"keepalive must be a Keepalive or None, not {keepalive!r}")
+    check_timeout("connect_timeout", connect_timeout)
+    check_timeout("close_timeout", close_timeout)

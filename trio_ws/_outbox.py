@@ -1,0 +1,155 @@
+"""What waits for the network on one connection: frames, one pong, one Close, and the senders that wait for room.
+
+Rules:
+
+1. A frame goes to the transport at once when nothing waits before it. What does not go at once waits here, whole, for
+   the *flusher*, a task that lives while there is something to flush and ends when the transport does.
+2. One pong waits, the newest (RFC 6455 §5.5.3); it goes before the frames that wait. The Close goes after them, and
+   nothing goes after it.
+3. Senders wait in line: one that goes on lets the next one look.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._transport import Transport
+
+BATCH_SIZE = 2**16  # bytes that the flusher hands over in one write
+
+
+class Outbox:
+    """The way out of one connection.
+
+    Args:
+        transport: takes the bytes.
+        limit: bytes that may wait before senders have to; None: no limit.
+        nursery: where the flusher runs.
+        flushed: called when everything that waited has gone.
+    """
+
+    __slots__ = (
+        "_close",
+        "_flushed",
+        "_flushing",
+        "_frames",
+        "_limit",
+        "_nursery",
+        "_pong",
+        "_senders",
+        "_size",
+        "_transport",
+        "bytes_sent",
+    )
+
+    def __init__(
+        self, transport: Transport, limit: int | None, nursery: trio.Nursery, flushed: Callable[[], None]
+    ) -> None:
+        self._transport = transport
+        self._limit = math.inf if limit is None else limit
+        self._nursery = nursery
+        self._flushed = flushed
+        self._frames: deque[bytes] = deque()
+        self._size = 0
+        self._pong = b""
+        self._close = b""
+        self._flushing = False
+        self._senders = trio.lowlevel.ParkingLot()
+        self.bytes_sent = 0
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait for the network."""
+        return self._size + len(self._pong) + len(self._close) + self._transport.unsent
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a sender may write now: there is room, and nobody waits for it."""
+        return not self._senders and (not self._flushing or self.buffered < self._limit)
+
+    async def wait_for_room(self, is_open: Callable[[], bool]) -> None:
+        """Wait in line until there is room, or the connection is not open any more."""
+        while is_open():
+            await self._senders.park()
+            if self.buffered < self._limit:
+                return
+
+    def let_next_in(self) -> None:
+        """Let the sender that has waited longest look whether there is room."""
+        if self._senders and self.buffered < self._limit:
+            self._senders.unpark()
+
+    def release(self) -> None:
+        """Let every sender go: the connection is not open any more."""
+        self._senders.unpark_all()
+
+    def write(self, frame: bytes) -> None:
+        """Send a frame."""
+        if self._flushing:
+            self._frames.append(frame)
+            self._size += len(frame)
+        else:
+            self._send(frame)
+
+    def write_pong(self, frame: bytes) -> None:
+        """Send a Pong, instead of one that still waits."""
+        if self._flushing:
+            self._pong = frame
+        else:
+            self._send(frame)
+
+    def write_close(self, frame: bytes) -> None:
+        """Send the Close, after all else."""
+        self._pong = b""
+        if self._flushing:
+            self._close = frame
+        else:
+            self._send(frame)
+
+    def _send(self, data: bytes) -> None:
+        self.bytes_sent += len(data)
+        transport = self._transport
+        transport.write(data)
+        if not self._flushing and transport.unsent:
+            self._flushing = True
+            self._nursery.start_soon(self._flush)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _flush(self) -> None:
+        # Shielded: it ends with the transport, which the connection aborts when it is cancelled itself.
+        with trio.CancelScope(shield=True):
+            while self._transport.unsent:
+                await self._transport.drain()
+                while not self._transport.unsent and (data := self._next()):
+                    self._send(data)
+                self.let_next_in()
+        self._flushing = False
+        self._flushed()
+
+    def _next(self) -> bytes:
+        """Take what goes next: the pong, then frames, many small ones as one, then the Close."""
+        if self._pong:
+            data, self._pong = self._pong, b""
+        elif self._frames:
+            data = self._frames.popleft()
+            if len(data) < BATCH_SIZE and self._frames:
+                data = self._join(data)
+            self._size -= len(data)
+        else:
+            data, self._close = self._close, b""
+        return data
+
+    def _join(self, first: bytes) -> bytes:
+        frames, size = [first], len(first)
+        while self._frames and size + len(self._frames[0]) <= BATCH_SIZE:
+            frame = self._frames.popleft()
+            frames.append(frame)
+            size += len(frame)
+        return b"".join(frames)

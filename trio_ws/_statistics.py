@@ -1,0 +1,36 @@
+"""What a connection has counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True, kw_only=True)
+class Statistics:
+    """Counts since a connection opened, and how it stands now.
+
+    Attributes:
+        messages_sent: messages handed to the network.
+        messages_received: messages that came, also those that still wait for ``receive()``.
+        bytes_sent: bytes of frames handed to the network, before TLS.
+        bytes_received: bytes of frames that came, after TLS.
+        pings_sent: Ping frames, those of the keepalive too.
+        pongs_received: Pong frames.
+        pings_received: Ping frames of the peer's.
+        pongs_sent: Pong frames, less those that a newer one replaced.
+        receive_buffer: bytes of messages that wait for ``receive()``, each counted with 64 more.
+        send_buffer: bytes that wait for the network.
+        backpressured: whether reading has stopped because the receive buffer is full.
+    """
+
+    messages_sent: int = 0
+    messages_received: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    pings_sent: int = 0
+    pongs_received: int = 0
+    pings_received: int = 0
+    pongs_sent: int = 0
+    receive_buffer: int = 0
+    send_buffer: int = 0
+    backpressured: bool = False

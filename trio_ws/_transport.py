@@ -1,0 +1,69 @@
+"""What a connection needs of whatever carries its bytes: the one interface between ``_net`` and ``_connection``."""
+
+from __future__ import annotations
+
+import abc
+
+
+class Transport(abc.ABC):
+    """A byte stream whose only waiting is for input and for room.
+
+    Rules that every transport keeps:
+
+    1. ``write``, ``read``, ``wake``, ``write_eof`` and ``abort`` are synchronous and never raise for a dead peer: a
+       transport that broke takes writes and drops them, and reads as ended; :attr:`error` says why.
+    2. What could not be sent at once is :attr:`unsent`, and :meth:`drain` sends it.
+    3. One task at a time waits in :meth:`wait_readable`, one in :meth:`drain`. Both may return early: the caller
+       looks again. Cancelled, both leave everything as it was.
+    """
+
+    __slots__ = ("__weakref__", "error")
+
+    error: Exception | None
+    """What broke the transport, None if nothing did."""
+
+    handover_delay = 0.0
+    """Seconds that a reader waits for the application to come back and read for itself before it reads on."""
+
+    @property
+    @abc.abstractmethod
+    def unsent(self) -> int:
+        """Bytes that were written and that the layer below has not taken."""
+
+    @abc.abstractmethod
+    def write(self, data: bytes) -> None:
+        """Send what can be sent at once and keep the rest."""
+
+    @abc.abstractmethod
+    async def drain(self) -> None:
+        """Wait until some of what is unsent has gone, or the transport is no more; a checkpoint."""
+
+    @abc.abstractmethod
+    async def wait_readable(self) -> None:
+        """Wait until :meth:`read` may have something to give, or someone called :meth:`wake`; a checkpoint."""
+
+    @abc.abstractmethod
+    def read(self) -> bytes | None:
+        """Give what has arrived: None when nothing has, ``b""`` at the end."""
+
+    @abc.abstractmethod
+    def wake(self) -> None:
+        """Make whoever waits here return, to look again."""
+
+    @abc.abstractmethod
+    def write_eof(self) -> None:
+        """Tell the peer that nothing more will come; what is unsent must have gone before."""
+
+    @abc.abstractmethod
+    def abort(self) -> None:
+        """Close at once, dropping what is unsent; harmless when repeated."""
+
+    @property
+    @abc.abstractmethod
+    def local_address(self) -> object:
+        """The address of this end: ``(host, port)`` for TCP, a path for a Unix socket, None where there is none."""
+
+    @property
+    @abc.abstractmethod
+    def remote_address(self) -> object:
+        """The address of the other end, in the same form."""

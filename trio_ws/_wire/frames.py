@@ -1,0 +1,56 @@
+"""The frames of RFC 6455 §5: opcodes, what a first byte may be, and how a frame is written."""
+
+from __future__ import annotations
+
+import enum
+import struct
+from typing import Final
+
+from .masking import apply_mask, new_mask
+
+
+class Opcode(enum.IntEnum):
+    """The opcodes of RFC 6455 §5.2 that have a meaning."""
+
+    CONTINUATION = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+
+FIN: Final = 0x80
+RSV1: Final = 0x40
+RSV2_RSV3: Final = 0x30
+OPCODE: Final = 0x0F
+MASKED: Final = 0x80
+LENGTH: Final = 0x7F
+LENGTH_16: Final = 126
+LENGTH_64: Final = 127
+MAX_CONTROL: Final = 125
+
+OPCODES: Final = frozenset(int(opcode) for opcode in Opcode)
+
+_SHORT: Final = tuple(bytes((length,)) for length in range(256))
+_HEAD_16: Final = struct.Struct("!BBH")
+_HEAD_64: Final = struct.Struct("!BBQ")
+
+
+def frame_bytes(
+    opcode: int, payload: bytes | bytearray | memoryview, *, masked: bool, fin: bool = True, rsv1: bool = False
+) -> bytes:
+    """Write one frame, its length in the fewest bytes, masked with a fresh key if it is a client's (RFC 6455 §5.1)."""
+    first = opcode | (FIN if fin else 0) | (RSV1 if rsv1 else 0)
+    length = len(payload)
+    mask_bit = MASKED if masked else 0
+    if length < LENGTH_16:
+        head = _SHORT[first] + _SHORT[length | mask_bit]
+    elif length < 2**16:
+        head = _HEAD_16.pack(first, LENGTH_16 | mask_bit, length)
+    else:
+        head = _HEAD_64.pack(first, LENGTH_64 | mask_bit, length)
+    if masked:
+        mask = new_mask()
+        return head + mask + apply_mask(payload, mask)
+    return head + payload

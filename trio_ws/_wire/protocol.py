@@ -1,0 +1,201 @@
+"""One side of a WebSocket connection, from the end of the opening handshake to the end of the closing one.
+
+Theory of operation:
+
+1. Bytes in, events out (:meth:`receive_data`, :meth:`read_events`); intentions in, bytes out (``encode_…``). Nothing
+   is queued here: what an ``encode_…`` returns must be written, in this order, because the deflate window and the
+   state have moved.
+2. The state is one value. It moves in :meth:`_move` only, by the one table below; everything else is derived.
+3. There is no state before the opening handshake is done: there is no protocol object then.
+4. A breach of the peer's is a *failure*: :attr:`failure` keeps it, the input is thrown away from then on
+   (RFC 6455 §7.1.7), and the caller sends the Close that :meth:`encode_failure` gives.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final
+
+from .._close import NO_STATUS, CloseInfo, close_body, code_name, truncate_reason
+from .._exceptions import LocalProtocolError, RemoteProtocolError
+from .frames import Opcode, frame_bytes
+from .reader import Close, MessageReader
+
+if TYPE_CHECKING:
+    from .._options import Limits
+    from .deflate import PerMessageDeflate
+    from .reader import Event
+
+
+class State(enum.Enum):
+    """Where the connection stands (RFC 6455 §7)."""
+
+    OPEN = "open"
+    CLOSE_SENT = "close sent"
+    CLOSE_RECEIVED = "close received"
+    CLOSED = "closed"
+    LOST = "lost"
+
+
+class Move(enum.Enum):
+    """What can change the state."""
+
+    SEND_CLOSE = "send Close"
+    RECEIVE_CLOSE = "receive Close"
+    LOSE = "lose the transport"
+
+
+TRANSITIONS: Final[dict[State, dict[Move, State]]] = {
+    State.OPEN: {
+        Move.SEND_CLOSE: State.CLOSE_SENT,
+        Move.RECEIVE_CLOSE: State.CLOSE_RECEIVED,
+        Move.LOSE: State.LOST,
+    },
+    State.CLOSE_SENT: {Move.RECEIVE_CLOSE: State.CLOSED, Move.LOSE: State.LOST},
+    State.CLOSE_RECEIVED: {Move.SEND_CLOSE: State.CLOSED, Move.LOSE: State.LOST},
+    State.CLOSED: {Move.LOSE: State.CLOSED},
+    State.LOST: {Move.LOSE: State.LOST},
+}
+"""The whole life of a connection; a move that a state does not list is a bug, or LocalProtocolError to the caller."""
+
+Message = str | bytes | bytearray | memoryview
+
+
+class WebSocketProtocol:
+    """The protocol of one side of one connection.
+
+    Args:
+        is_client: a client masks its frames, a server must not (RFC 6455 §5.1).
+        limits: what a message of the peer's may cost.
+        deflate: permessage-deflate as agreed, None if it was not.
+    """
+
+    __slots__ = ("_deflate", "_is_client", "_reader", "close_received", "close_sent", "failure", "state")
+
+    def __init__(self, *, is_client: bool, limits: Limits, deflate: PerMessageDeflate | None = None) -> None:
+        self._is_client = is_client
+        self._deflate = deflate
+        self._reader = MessageReader(
+            masked=not is_client, limits=limits, inflater=None if deflate is None else deflate.inflater
+        )
+        self.state = State.OPEN
+        self.close_received: CloseInfo | None = None
+        self.close_sent: CloseInfo | None = None
+        self.failure: RemoteProtocolError | None = None
+
+    def _move(self, move: Move) -> None:
+        try:
+            self.state = TRANSITIONS[self.state][move]
+        except KeyError:
+            raise LocalProtocolError(f"cannot {move.value} in state {self.state.value!r}") from None
+
+    @property
+    def close_info(self) -> CloseInfo:
+        """How the connection ended, if it ended now (WHATWG CloseEvent: 1006 where no Close was received)."""
+        if self.close_received is None:
+            return CloseInfo()
+        clean = self.close_sent is not None
+        return CloseInfo(self.close_received.code, self.close_received.reason, was_clean=clean)
+
+    @property
+    def reads(self) -> bool:
+        """Whether bytes of the peer's still mean anything."""
+        return self.failure is None and self.close_received is None and self.state is not State.LOST
+
+    @property
+    def pending(self) -> int:
+        """Bytes that were received and not yet understood."""
+        return self._reader.pending
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes held of a message whose end has not come."""
+        return self._reader.unfinished
+
+    # ---- bytes in ----
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes from the peer."""
+        if self.reads:
+            self._reader.feed(data)
+
+    def read_events(self, events: list[Event], budget: int) -> bool:
+        """Append the events of at most ``budget`` frames; True when there may be more to understand.
+
+        Messages are given as they are, ``str`` or ``bytes``. A Close is the last event ever. A breach of the peer's
+        is no event: it sets :attr:`failure`.
+        """
+        if not self.reads:
+            return False
+        try:
+            more = self._reader.read_into(events, budget)
+        except RemoteProtocolError as failure:
+            self.failure = failure
+            return False
+        if events and type(last := events[-1]) is Close:
+            self.close_received = last.info
+            self._move(Move.RECEIVE_CLOSE)
+        return more
+
+    def lose(self) -> None:
+        """Note that the transport is gone."""
+        self._move(Move.LOSE)
+
+    # ---- bytes out ----
+
+    def encode_message(self, message: Message, compress: bool | None = None) -> bytes:
+        """Write one message: ``str`` as text, anything bytes-like as binary.
+
+        Args:
+            compress: True or False overrides ``Compression.threshold``; without an agreed permessage-deflate nothing
+                is compressed.
+
+        Raises:
+            TypeError: message is of another type.
+            UnicodeEncodeError: message holds a lone surrogate.
+            LocalProtocolError: the closing handshake has begun.
+        """
+        payload: bytes | bytearray | memoryview
+        if isinstance(message, str):
+            opcode, payload = Opcode.TEXT, message.encode()
+        elif isinstance(message, bytes | bytearray):
+            opcode, payload = Opcode.BINARY, message
+        elif isinstance(message, memoryview):
+            opcode, payload = Opcode.BINARY, message.tobytes()
+        else:
+            raise TypeError(f"message must be str or bytes-like, not {type(message).__name__}")
+        if self.state is not State.OPEN:
+            raise LocalProtocolError("a message cannot be sent: the closing handshake has begun")
+        deflate = self._deflate
+        if deflate is not None and (len(payload) >= deflate.threshold if compress is None else compress):
+            return frame_bytes(opcode, deflate.deflater.compress(payload), masked=self._is_client, rsv1=True)
+        return frame_bytes(opcode, payload, masked=self._is_client)
+
+    def encode_ping(self, payload: bytes) -> bytes:
+        """Write a Ping; its payload was checked to have at most 125 bytes."""
+        return frame_bytes(Opcode.PING, payload, masked=self._is_client)
+
+    def encode_pong(self, payload: bytes) -> bytes:
+        """Write a Pong; its payload was checked to have at most 125 bytes."""
+        return frame_bytes(Opcode.PONG, payload, masked=self._is_client)
+
+    def encode_close(self, code: int | None, reason: str = "") -> bytes:
+        """Write our Close; code and reason were checked.
+
+        Raises:
+            LocalProtocolError: it was sent already, or the transport is gone.
+        """
+        self._move(Move.SEND_CLOSE)
+        self.close_sent = CloseInfo(NO_STATUS if code is None else code, reason, was_clean=False)
+        return frame_bytes(Opcode.CLOSE, close_body(code, reason), masked=self._is_client)
+
+    def encode_close_answer(self) -> bytes:
+        """Write the Close that answers the peer's: the same code (RFC 6455 §5.5.1)."""
+        code = None if self.close_received is None or self.close_received.code == NO_STATUS else self.close_received.code
+        return self.encode_close(code)
+
+    def encode_failure(self, failure: RemoteProtocolError) -> bytes:
+        """Write the Close that tells the peer what it did wrong, and stop listening (RFC 6455 §7.1.7)."""
+        self.failure = failure
+        code = failure.close_code
+        return self.encode_close(code, truncate_reason(f"{code_name(code)}: {failure}" if code else ""))

@@ -1,0 +1,340 @@
+"""Bytes from a peer to messages and control frames: framing rules, fragments, UTF-8, inflation, limits.
+
+Theory of operation:
+
+1. What was received and not yet understood is one ``bytes``, ``_data``. It never holds the payload of an
+   unfinished data frame: that is taken out as it comes, so what stays behind is at most a frame header, a control
+   frame, or what a call left over because its budget was spent.
+2. A message in the making is one ``bytearray``, however many frames or reads it came in: a peer cannot make us hold
+   an object for each of its bytes.
+3. Every limit is checked on a frame's header, before its payload is looked at, and again while inflating.
+4. Text is checked as it arrives and fails at the first bad byte (RFC 6455 §8.1), also in the middle of a frame.
+5. A breach raises RemoteProtocolError with the close code to answer. The reader is of no more use after that.
+
+The events do not depend on how the bytes were cut into calls of :meth:`MessageReader.feed`.
+"""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .._close import (
+    INVALID_DATA,
+    NO_STATUS,
+    POLICY_VIOLATION,
+    CloseInfo,
+    is_receivable,
+)
+from .._exceptions import MessageTooBig, RemoteProtocolError
+from .frames import (
+    FIN,
+    LENGTH,
+    LENGTH_16,
+    MASKED,
+    MAX_CONTROL,
+    OPCODE,
+    OPCODES,
+    RSV1,
+    RSV2_RSV3,
+    Opcode,
+)
+from .masking import apply_mask, rotate_mask
+
+if TYPE_CHECKING:
+    from .._options import Limits
+    from .deflate import Inflater
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """A Ping frame came."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """A Pong frame came."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """A Close frame came; nothing after it counts (RFC 6455 §5.5.1)."""
+
+    info: CloseInfo
+
+
+Event = str | bytes | Ping | Pong | Close
+
+_WHOLE_TEXT = FIN | Opcode.TEXT
+_WHOLE_BINARY = FIN | Opcode.BINARY
+_CONTROL = 0x8
+_MASK_SIZE = 4
+_HEADER_SIZE = {LENGTH_16: 4, LENGTH_16 + 1: 10}
+_Utf8Decoder = codecs.getincrementaldecoder("utf-8")
+
+
+class MessageReader:
+    """Turns a peer's bytes into events.
+
+    Args:
+        masked: whether the peer must mask: True when it is a client.
+        limits: how large and how fragmented a message may be.
+        inflater: what inflates, when permessage-deflate was agreed.
+    """
+
+    __slots__ = (
+        "_compressed",
+        "_data",
+        "_empty_fragments",
+        "_fin",
+        "_fragments",
+        "_inflater",
+        "_limits",
+        "_mask",
+        "_masked",
+        "_max_fragments",
+        "_max_size",
+        "_message",
+        "_opcode",
+        "_remaining",
+        "_short_limit",
+        "_utf8",
+        "_wire_size",
+    )
+
+    def __init__(self, *, masked: bool, limits: Limits, inflater: Inflater | None = None) -> None:
+        self._masked = MASKED if masked else 0
+        self._limits = limits
+        self._inflater = inflater
+        self._max_size = limits.max_message_size
+        self._max_fragments = limits.fragments
+        # The longest frame that the short way in read() may take without a look at the limit.
+        self._short_limit = LENGTH_16 if self._max_size is None else min(LENGTH_16, self._max_size + 1)
+        self._data = b""
+        self._opcode = 0  # of the message in the making; 0: none
+        self._compressed = False
+        self._message = bytearray()
+        self._utf8 = _Utf8Decoder()
+        self._fragments = 0
+        self._empty_fragments = 0
+        self._wire_size = 0
+        self._remaining = 0  # bytes still to come of the data frame in the making
+        self._fin = True
+        self._mask = b""
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes that were received."""
+        self._data = self._data + data if self._data else data
+
+    @property
+    def pending(self) -> int:
+        """Bytes that wait to be understood."""
+        return len(self._data)
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes held of a message whose end has not come."""
+        return len(self._message)
+
+    def read_into(self, events: list[Event], budget: int) -> bool:
+        """Append the events of at most ``budget`` frames; True when the budget ended it and there may be more.
+
+        Raises:
+            RemoteProtocolError: the peer broke a rule; events that came before have been appended.
+        """
+        data = self._data
+        position = 0
+        end = len(data)
+        masked = self._masked
+        skip = 6 if masked else 2
+        limit = self._short_limit
+        try:
+            while budget > 0:
+                # The short way: a whole message in one short frame, all of it here.
+                if end - position >= skip and not self._opcode:
+                    first = data[position]
+                    start = position + skip
+                    stop = start + (data[position + 1] ^ masked)
+                    if (first == _WHOLE_TEXT or first == _WHOLE_BINARY) and stop <= end and stop - start < limit:
+                        payload = data[start:stop]
+                        if masked:
+                            payload = apply_mask(payload, data[start - 4 : start])
+                        position = stop
+                        events.append(payload if first == _WHOLE_BINARY else _decode(payload))
+                        budget -= 1
+                        continue
+                budget -= 1
+                step = self._payload(position, events) if self._remaining else self._frame(position, events)
+                if step < 0:
+                    return False
+                position = step
+                if events and type(events[-1]) is Close:
+                    return False
+            return position < end
+        finally:
+            # Rule 1: what a finished call leaves behind is small, and does not keep the whole read alive.
+            self._data = data[position:]
+
+    def _frame(self, position: int, events: list[Event]) -> int:
+        """Take the frame that begins at position; return where the next begins, or -1 if it is not all here."""
+        data = self._data
+        available = len(data) - position
+        if available < 2:
+            return -1
+        first, second = data[position], data[position + 1]
+        self._check_first_bytes(first, second)
+        length = second & LENGTH
+        size = _HEADER_SIZE.get(length, 2)
+        if size > 2:
+            if available < size:
+                return -1
+            length = _long_length(data[position + 2 : position + size])
+        if first & _CONTROL == 0:
+            self._check_data_frame(first, length)
+        header = size + (_MASK_SIZE if self._masked else 0)
+        if available < header:
+            return -1
+        start = position + header
+        mask = data[position + size : start]
+        if first & _CONTROL:
+            if available < header + length:
+                return -1
+            payload = data[start : start + length]
+            events.append(_control_event(first & OPCODE, apply_mask(payload, mask) if mask else payload))
+            return start + length
+        self._begin_data_frame(first, length)
+        self._mask = mask
+        if length == 0:
+            self._take(b"", events)
+            return start
+        self._remaining = length
+        return self._payload(start, events) if available > header else start
+
+    def _check_first_bytes(self, first: int, second: int) -> None:
+        opcode = first & OPCODE
+        if opcode not in OPCODES:
+            raise RemoteProtocolError(f"opcode {opcode:#x} is reserved")  # RFC 6455 §5.2
+        control = opcode & _CONTROL
+        if first & RSV2_RSV3 or (first & RSV1 and (control or not opcode or self._inflater is None)):
+            # RFC 7692 §6: RSV1 is for the first frame of a message, and only if it was agreed on.
+            raise RemoteProtocolError("reserved bits are set")
+        if second & MASKED != self._masked:
+            rule = "must be masked" if self._masked else "must not be masked"
+            raise RemoteProtocolError(f"the peer's frames {rule}")  # RFC 6455 §5.1
+        if control:
+            if not first & FIN:
+                raise RemoteProtocolError("a control frame must not be fragmented")  # RFC 6455 §5.5
+            if second & LENGTH > MAX_CONTROL:
+                raise RemoteProtocolError(f"a control frame has at most {MAX_CONTROL} bytes")
+        elif opcode == Opcode.CONTINUATION:
+            if not self._opcode:
+                raise RemoteProtocolError("a continuation without a message")  # RFC 6455 §5.4
+        elif self._opcode:
+            raise RemoteProtocolError("a new message inside a fragmented one")
+
+    def _check_data_frame(self, first: int, length: int) -> None:
+        """Check the limits that a header tells, before a byte of its payload is taken."""
+        if self._max_size is not None:
+            compressed = self._compressed or bool(first & RSV1)
+            held = self._wire_size if compressed else len(self._message)
+            # What does not shrink grows a little by deflating: 5 bytes for each 16 KiB, and the end of the message.
+            allowed = self._max_size + (self._max_size // 64 + 1024 if compressed else 0)
+            if held + length > allowed:
+                raise MessageTooBig(f"message of {held + length} bytes or more, at most {self._max_size} are taken")
+        if self._fragments + 1 > self._max_fragments:
+            raise RemoteProtocolError(f"message in more than {self._max_fragments} fragments", POLICY_VIOLATION)
+        most_empty = self._limits.max_empty_fragments
+        if length == 0 and not first & FIN and most_empty is not None and self._empty_fragments >= most_empty:
+            raise RemoteProtocolError(f"more than {most_empty} empty fragments in a row", POLICY_VIOLATION)
+
+    def _begin_data_frame(self, first: int, length: int) -> None:
+        opcode = first & OPCODE
+        if opcode:
+            self._opcode = opcode
+            self._compressed = bool(first & RSV1)
+        self._fin = bool(first & FIN)
+        self._fragments += 1
+        self._empty_fragments = 0 if length else self._empty_fragments + 1
+        self._wire_size += length
+
+    def _payload(self, position: int, events: list[Event]) -> int:
+        """Take what is here of a data frame's payload; return where it ends, or -1 if nothing is here."""
+        data = self._data
+        available = len(data) - position
+        if not available:
+            return -1
+        size = min(available, self._remaining)
+        piece = data[position : position + size]
+        if self._mask:
+            piece = apply_mask(piece, self._mask)
+            self._mask = rotate_mask(self._mask, size)
+        self._remaining -= size
+        self._take(piece, events)
+        return position + size
+
+    def _take(self, piece: bytes, events: list[Event]) -> None:
+        """Add a piece of payload, with its mask off, to the message; finish the message if that was its last."""
+        final = self._fin and not self._remaining
+        if self._compressed and self._inflater is not None:
+            room = None if self._max_size is None else self._max_size - len(self._message)
+            piece = self._inflater.inflate(piece, final=final, max_size=room)
+        elif final and not self._message:
+            self._finish(piece, events)  # it came in one piece: nothing to put together
+            return
+        if self._opcode == Opcode.TEXT:
+            _check_utf8(self._utf8, piece, final=final)
+        self._message += piece
+        if final:
+            self._finish(bytes(self._message), events)
+
+    def _finish(self, payload: bytes, events: list[Event]) -> None:
+        events.append(_decode(payload) if self._opcode == Opcode.TEXT else payload)
+        self._opcode = 0
+        self._compressed = False
+        if self._message:
+            self._message = bytearray()
+        self._utf8.reset()
+        self._fragments = self._empty_fragments = self._wire_size = 0
+
+
+def _long_length(raw: bytes) -> int:
+    length = int.from_bytes(raw, "big")
+    if len(raw) == 8 and length >> 63:
+        raise RemoteProtocolError("the highest bit of a length is set")  # RFC 6455 §5.2
+    if length < (LENGTH_16 if len(raw) == 2 else 2**16):
+        raise RemoteProtocolError("a length is not in the fewest bytes")  # RFC 6455 §5.2
+    return length
+
+
+def _decode(payload: bytes) -> str:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        raise RemoteProtocolError("text is not UTF-8", INVALID_DATA) from None
+
+
+def _check_utf8(decoder: codecs.IncrementalDecoder, piece: bytes, *, final: bool) -> None:
+    try:
+        decoder.decode(piece, final)
+    except UnicodeDecodeError:
+        raise RemoteProtocolError("text is not UTF-8", INVALID_DATA) from None
+
+
+def _control_event(opcode: int, payload: bytes) -> Event:
+    if opcode == Opcode.PING:
+        return Ping(payload)
+    if opcode == Opcode.PONG:
+        return Pong(payload)
+    if not payload:
+        return Close(CloseInfo(NO_STATUS))
+    if len(payload) == 1:
+        raise RemoteProtocolError("a Close frame with one byte")  # RFC 6455 §5.5.1
+    code = int.from_bytes(payload[:2], "big")
+    if not is_receivable(code):
+        raise RemoteProtocolError(f"close code {code} must not be sent")  # RFC 6455 §7.4
+    return Close(CloseInfo(code, _decode(payload[2:])))
