@@ -8,6 +8,7 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", "tests", "docs"]
 
+PUBLIC_MODULES = ("_client", "_request", "_websocket")
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 
@@ -22,7 +23,9 @@ def lint(session: nox.Session) -> None:
     session.install("-q", *nox.project.dependency_groups(PYPROJECT, "lint"))
     session.run("ruff", "format", "--check")
     session.run("ruff", "check")
-    session.run("flake8", "--select=ASYNC1,ASYNC2,ASYNC910,ASYNC911,ASYNC912", "trio_ws")
+    session.run("flake8", "--select=ASYNC1,ASYNC2", "--startable-in-context-manager=serve_websocket,_run", "trio_ws")
+    # Only what users await must be a checkpoint on every path; inside, the one await that matters is enough.
+    session.run("flake8", "--select=ASYNC910,ASYNC911", *(f"trio_ws/{name}.py" for name in PUBLIC_MODULES))
     session.run("codespell")
 
 

@@ -103,9 +103,7 @@ class _Call:
                 opened = await connect(self, handshake)
             else:
                 dispatcher = self.dispatcher or Agent()
-                opened = await dispatcher.open(
-                    address, handshake, limits=self.limits, ssl_context=self.ssl_context
-                )
+                opened = await dispatcher.open(address, handshake, limits=self.limits, ssl_context=self.ssl_context)
             return start_websocket(opened, options, nursery, url=str(address), is_client=True, shield=shield)
         raise HandshakeTimeout(f"no WebSocket to {address} within connect_timeout={self.connect_timeout:g} s")
 
@@ -119,9 +117,9 @@ async def open_websocket(
     headers: HeadersLike = (),
     origin: str | None = None,
     ssl_context: ssl.SSLContext | None = None,
-    compression: Compression | None = Compression(),  # noqa: B008  # frozen
-    limits: Limits = Limits(),  # noqa: B008
-    keepalive: Keepalive | None = Keepalive(),  # noqa: B008
+    compression: Compression | None = Compression(),
+    limits: Limits = Limits(),
+    keepalive: Keepalive | None = Keepalive(),
     connect_timeout: float = 10.0,
     close_timeout: float = 10.0,
     instruments: Iterable[Instrument] = (),

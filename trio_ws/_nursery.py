@@ -32,8 +32,8 @@ class BackgroundNursery(AbstractAsyncContextManager[trio.Nursery]):
     ) -> None:
         self._nursery.cancel_scope.cancel()
         try:
-            # Never told of the block's exception: it would wrap it in a group (rule 1).
-            await self._manager.__aexit__(None, None, None)
+            # Never told of the block's exception: it would wrap it in a group (rule 1). Its tasks were cancelled.
+            await self._manager.__aexit__(None, None, None)  # noqa: ASYNC102
         except BaseExceptionGroup as group:
             cancelled, crashes = group.split(trio.Cancelled)
             if crashes is not None:

@@ -12,7 +12,6 @@ import trio
 from ._nursery import BackgroundNursery
 from ._opening import Opened, start_websocket
 from ._wire.handshake import check_headers, choose_protocol
-from ._wire.headers import Headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from ._net.http1 import Http1Exchange
     from ._opening import ConnectionOptions
     from ._websocket import WebSocket
-    from ._wire.headers import HeadersLike
+    from ._wire.headers import Headers, HeadersLike
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,8 +143,8 @@ class WebSocketRequest:
     async def reject(self, status: int = HTTPStatus.FORBIDDEN, headers: HeadersLike = (), body: bytes = b"") -> None:
         """Reject with an HTTP answer, and end the connection.
 
-        Returns when the client has taken the answer, or ``Limits.close_linger`` seconds later. Cancelled, the answer may
-        not arrive.
+        Returns when the client has taken the answer, or ``Limits.close_linger`` seconds later. Cancelled, the answer
+        may not arrive.
 
         Args:
             status: 200 to 599; 403 by default.

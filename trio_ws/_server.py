@@ -94,7 +94,7 @@ def _check_options(
     )
 
 
-async def serve_websocket(
+async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_status.started()
     handler: Handler,
     host: str | os.PathLike[str] | None,
     port: int | None,
@@ -171,7 +171,7 @@ async def _listen(host: str | os.PathLike[str] | None, port: int | None) -> list
     if path is None:
         if port is None:
             raise ValueError("port=None is for a Unix socket: give a port, or 0 to let the system choose")
-        return await trio.open_tcp_listeners(port, host=host)
+        return await trio.open_tcp_listeners(port, host=None if host is None else str(host))
     if port is not None:
         raise ValueError(f"port={port!r}: a Unix socket has none, it must be None")
     sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ._request import HTTPRequest, HTTPResponse, WebSocketRequest, check_answer
 from ._wire.handshake import Refusal, check_origin, read_http1_request, wants_websocket
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
     from ._opening import ConnectionOptions

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from .peers import require
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytest.register_assert_rewrite("tests.interop.contract")
 

@@ -155,7 +155,7 @@ class Common(ABC):
 
     async def test_messages_sent_at_once_come_back_in_order(self, peer: Peer) -> None:
         messages = [f"message {number}" * number for number in range(200)]
-        received = []
+        received: list[str | bytes] = []
         with trio.fail_after(TIMEOUT):
             async with self.connected(peer, "echo") as (websocket, _), trio.open_nursery() as nursery:
 

@@ -4,7 +4,7 @@ Two runners speak the suite's protocol: ``kosoku`` (a package of this Python) an
 this script installs it into a cache folder when there is a ``python2.7``). Both directions run at the same time.
 
 The exit status is 0 only when every case that was asked for ran and ended as OK or INFORMATIONAL, or as a NON-STRICT
-that ``autobahn_expected.json`` permits; 1 when a case did not; 2 when the runner is not there.
+that ``autobahn_expected.json`` permits; 1 when a case did not; 2 when nothing could be run.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import trio
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
@@ -184,20 +187,22 @@ def install_wstest(python: str, cache: Path) -> None:
         raise ToolMissing(f"wstest could not be installed: {error}") from error
 
 
-@contextlib.contextmanager
-def started(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+@asynccontextmanager
+async def started(command: Sequence[str], log: Path) -> AsyncIterator[trio.Process]:
     """Run a process for as long as the block; its output goes to a file."""
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        process = await trio.lowlevel.open_process(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
         try:
             yield process
         finally:
-            process.terminate()
-            try:
-                process.wait(STOP_TIMEOUT)
-            except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            with trio.move_on_after(STOP_TIMEOUT, shield=True):
+                await process.wait()
+            if process.returncode is None:
                 process.kill()
-                process.wait()
 
 
 def free_port() -> int:
@@ -208,30 +213,30 @@ def free_port() -> int:
         return port
 
 
-def wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+async def wait_until_it_listens(process: trio.Process, port: int, log: Path) -> None:
     """Wait for a server to take connections.
 
     Raises:
         RunFailed: it ended, or took too long.
     """
-    deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
-            return
-        time.sleep(0.05)
+    with trio.move_on_after(START_TIMEOUT):
+        while process.poll() is None:
+            with contextlib.suppress(OSError):
+                await trio.aclose_forcefully(await trio.open_tcp_stream(HOST, port))
+                return
+            await trio.sleep(0.05)
     raise RunFailed(f"no server came up on port {port}:\n{tail(log)}")
 
 
-def wait_for(process: subprocess.Popen[bytes], timeout: float, log: Path) -> int:
+async def wait_for(process: trio.Process, seconds: float, log: Path) -> int:
     """Wait for the end of a process.
 
     Raises:
         RunFailed: it took too long.
     """
-    try:
-        return process.wait(timeout)
-    except subprocess.TimeoutExpired:
-        raise RunFailed(f"no end after {timeout:g} s:\n{tail(log)}") from None
+    with trio.move_on_after(seconds):
+        return await process.wait()
+    raise RunFailed(f"no end after {seconds:g} s:\n{tail(log)}")
 
 
 def tail(log: Path) -> str:
@@ -239,35 +244,33 @@ def tail(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-20:])
 
 
-def test_server(runner: Runner, options: Options) -> Path:
-    """Run the fuzzing client against our server; returns the folder of the reports."""
-    port, out = free_port(), options.out / "server"
+async def try_server(runner: Runner, options: Options) -> None:
+    """Run the fuzzing client against our server."""
+    port = free_port()
     ours, theirs = options.out / "server-ours.log", options.out / "server-runner.log"
-    with started([sys.executable, str(HERE / "autobahn_server.py"), "--port", str(port)], ours) as server:
-        wait_until_it_listens(server, port, ours)
-        with started(runner.client(f"ws://{HOST}:{port}", options, out), theirs) as client:
-            wait_for(client, options.timeout, theirs)
+    async with started([sys.executable, str(HERE / "autobahn_server.py"), "--port", str(port)], ours) as server:
+        await wait_until_it_listens(server, port, ours)
+        async with started(runner.client(f"ws://{HOST}:{port}", options, options.out / "server"), theirs) as client:
+            await wait_for(client, options.timeout, theirs)
         if server.poll() is not None:
             raise RunFailed(f"our server ended with status {server.returncode}:\n{tail(ours)}")
-    return out
 
 
-def test_client(runner: Runner, options: Options) -> Path:
-    """Run our client against the fuzzing server; returns the folder of the reports."""
-    port, out = free_port(), options.out / "client"
+async def try_client(runner: Runner, options: Options) -> None:
+    """Run our client against the fuzzing server."""
+    port = free_port()
     ours, theirs = options.out / "client-ours.log", options.out / "client-runner.log"
-    with started(runner.server(port, options, out), theirs) as server:
-        wait_until_it_listens(server, port, theirs)
+    async with started(runner.server(port, options, options.out / "client"), theirs) as server:
+        await wait_until_it_listens(server, port, theirs)
         script = [sys.executable, str(HERE / "autobahn_client.py"), f"ws://{HOST}:{port}"]
-        with started([*script, "--concurrency", str(options.concurrency)], ours) as client:
-            if wait_for(client, options.timeout, ours) != 0:
+        async with started([*script, "--concurrency", str(options.concurrency)], ours) as client:
+            if await wait_for(client, options.timeout, ours) != 0:
                 raise RunFailed(f"our client could not run every case:\n{tail(ours)}")
         if runner.stops_itself:
-            wait_for(server, START_TIMEOUT, theirs)
-    return out
+            await wait_for(server, START_TIMEOUT, theirs)
 
 
-DIRECTIONS = {"server": test_server, "client": test_client}
+DIRECTIONS = {"server": try_server, "client": try_client}
 
 
 def read_report(out: Path) -> dict[str, Case]:
@@ -288,19 +291,20 @@ class Expected:
 
     Attributes:
         suite: every case of the suite.
-        non_strict: for each direction the cases that may be NON-STRICT, each with the reason.
+        non_strict: the cases that may be NON-STRICT, each with the reason.
     """
 
     suite: frozenset[str]
-    non_strict: dict[str, dict[str, str]]
+    non_strict: dict[str, str]
 
     @classmethod
     def load(cls) -> Expected:
-        """Read the file; it counts the cases by the part of their number before the last dot."""
+        """Read the file; it counts the cases by the part of their number before the last dot, and sorts by reason."""
         content = json.loads((HERE / "autobahn_expected.json").read_text())
         groups: dict[str, int] = content["cases"]
         suite = (f"{group}.{last}" for group, count in groups.items() for last in range(1, count + 1))
-        return cls(frozenset(suite), content["non_strict"])
+        reasons: dict[str, list[str]] = content["non_strict"]
+        return cls(frozenset(suite), {case: reason for reason, cases in reasons.items() for case in cases})
 
     def chosen(self, options: Options) -> set[str]:
         """The cases that have to run."""
@@ -316,9 +320,8 @@ def in_order(number: str) -> list[int]:
     return [int(part) for part in number.split(".")]
 
 
-def judge(direction: str, cases: dict[str, Case], expected: Expected, options: Options) -> list[str]:
+def judge(cases: dict[str, Case], expected: Expected, options: Options) -> list[str]:
     """Say what is wrong with a run, nothing if all is well; the lines that are only worth knowing are printed."""
-    permitted = expected.non_strict[direction]
     missing = sorted(expected.chosen(options) - cases.keys(), key=in_order)
     problems = []
     if missing:
@@ -329,35 +332,51 @@ def judge(direction: str, cases: dict[str, Case], expected: Expected, options: O
         if case.verdict in GOOD:
             continue
         line = f"{number}: {case.behavior}, close {case.close}"
-        if case.verdict == "NON-STRICT" and number in permitted:
-            print(f"  permitted: {line}: {permitted[number]}")
+        if case.verdict == "NON-STRICT" and number in expected.non_strict:
+            print(f"  permitted: {line}: {expected.non_strict[number]}")
         else:
             problems.append(line)
     return problems
 
 
-def run_direction(direction: str, runner: Runner, options: Options) -> tuple[Path | None, float, str]:
-    """Run one direction: its reports or None, the seconds that it took, what broke."""
+async def run_direction(direction: str, runner: Runner, options: Options) -> bool:
+    """Run one direction and print how it went; True when all is well."""
     begin = time.monotonic()
+    broken = []
     try:
-        return DIRECTIONS[direction](runner, options), time.monotonic() - begin, ""
+        await DIRECTIONS[direction](runner, options)
     except RunFailed as error:
-        return None, time.monotonic() - begin, str(error)
-
-
-def report(direction: str, name: str, outcome: tuple[Path | None, float, str], options: Options) -> bool:
-    """Print how a direction went; True when all is well."""
-    out, seconds, broken = outcome
-    cases = read_report(options.out / direction if out is None else out)
+        broken.append(str(error))
+    seconds = time.monotonic() - begin
+    cases = read_report(options.out / direction)
     counts = Counter(case.verdict for case in cases.values())
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
-    print(f"our {direction} against {name}: {len(cases)} cases in {seconds:.1f} s: {told}")
-    problems = judge(direction, cases, Expected.load(), options)
-    if broken:
-        problems.append(broken)
+    print(f"our {direction} against {runner.name}: {len(cases)} cases in {seconds:.1f} s: {told}")
+    problems = judge(cases, Expected.load(), options) + broken
     for problem in problems:
         print(f"  WRONG: {problem}")
     return not problems
+
+
+async def run_directions(directions: Sequence[str], runner: Runner, options: Options) -> bool:
+    """Run the directions side by side; True when all is well. SIGTERM stops everything that was started."""
+    well = []
+
+    async def run(direction: str) -> None:
+        well.append(await run_direction(direction, runner, options))
+
+    async def stop_on_signal(scope: trio.CancelScope) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            async for _ in signals:
+                scope.cancel()
+
+    async with trio.open_nursery() as watch:
+        watch.start_soon(stop_on_signal, watch.cancel_scope)
+        async with trio.open_nursery() as nursery:
+            for direction in directions:
+                nursery.start_soon(run, direction)
+        watch.cancel_scope.cancel()
+    return len(well) == len(directions) and all(well)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -386,6 +405,9 @@ def main() -> int:
         concurrency=arguments.concurrency,
         timeout=arguments.timeout,
     )
+    if not Expected.load().chosen(options):
+        print("no case of the suite is chosen", file=sys.stderr)
+        return 2
     try:
         runner: Runner = Kosoku() if arguments.runner == "kosoku" else Wstest(arguments.cache)
     except ToolMissing as error:
@@ -396,11 +418,9 @@ def main() -> int:
         # A report of an earlier run must not be taken for this one's.
         shutil.rmtree(options.out / direction, ignore_errors=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(len(directions)) as pool:
-        outcomes = list(pool.map(lambda direction: run_direction(direction, runner, options), directions))
-    well = [report(direction, runner.name, outcome, options) for direction, outcome in zip(directions, outcomes)]
+    well = trio.run(run_directions, directions, runner, options)
     print(f"reports and logs: {options.out}")
-    return 0 if all(well) else 1
+    return 0 if well else 1
 
 
 if __name__ == "__main__":

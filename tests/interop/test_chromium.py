@@ -69,7 +69,7 @@ class Site:
         async with request.accept(protocol) as websocket:
             await converse(websocket, path)
             closed = await websocket.wait_closed()
-        self.ended.setdefault(path, []).append((websocket.http_version, closed))
+            self.ended.setdefault(path, []).append((websocket.http_version, closed))
 
 
 async def converse(websocket: trio_ws.WebSocket, path: str) -> None:
@@ -109,6 +109,7 @@ async def serving(
     async with trio.open_nursery() as nursery:
         server = await nursery.start(serve, site.handle, HOST, 0, ssl_context)
         yield f"{HOST}:{server.port}"
+        await server.aclose()  # waits for the handlers: each has noted how its connection ended
         nursery.cancel_scope.cancel()
 
 

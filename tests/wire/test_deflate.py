@@ -20,7 +20,6 @@ from wsproto.frame_protocol import Opcode as WsprotoOpcode
 
 from trio_ws._exceptions import MessageTooBig, RemoteProtocolError
 from trio_ws._options import Compression
-from trio_ws._wire import deflate
 from trio_ws._wire.deflate import (
     DeflateParameters,
     Deflater,
@@ -463,6 +462,25 @@ def test_each_side_gets_its_half_of_the_parameters(is_client: bool, ours: bytes,
         assert whole(pair.inflater, other.deflater.compress(theirs)) == theirs
 
 
+@pytest.mark.parametrize(("level", "memory_level"), [(1, 1), (1, 9), (9, 1), (9, 9)])
+def test_the_levels_are_zlibs(level: int, memory_level: int) -> None:
+    text = b"".join(b"%d and %d; " % (number, number * number) for number in range(3000))
+    stream = zlib.compressobj(level, zlib.DEFLATED, -9, memory_level)
+    payload = stream.compress(text) + stream.flush(zlib.Z_SYNC_FLUSH)
+    compression = Compression(level=level, memory_level=memory_level)
+    pair = PerMessageDeflate(DeflateParameters(server_max_window_bits=9), compression, is_client=False)
+    assert pair.deflater.compress(text) == payload[:-4]
+
+
+def test_a_window_of_eight_bits_is_read() -> None:
+    text = random.Random(8).randbytes(240) * 3
+    # zlib keeps 262 bytes of its window to itself: with 9 bits it refers back 250 bytes at most.
+    payload = deflater(9).compress(text)
+    assert len(payload) < 300
+    stream = inflater(8)
+    assert [whole(stream, payload) for _ in range(2)] == [text, text]
+
+
 # ---- round trips ----
 
 
@@ -509,10 +527,29 @@ def test_a_reference_reaches_over_a_final_block_and_fragments() -> None:
 
 def test_the_window_is_kept_and_not_much_more() -> None:
     sender, receiver = deflater(9), inflater(9)
+    past = b""
     for size in (100, 511, 512, 100_000, *range(200)):
-        assert len(whole(receiver, sender.compress(b"x" * size))) == size
-        assert len(receiver._history) <= 1024
-    assert len(receiver._history) >= 512
+        text = random.Random(size).randbytes(size)
+        assert whole(receiver, sender.compress(text)) == text
+        past += text
+        assert len(receiver._history) <= 640
+        assert receiver._history[-512:] == past[-512:]
+
+
+def test_a_message_on_its_own_has_a_window_over_its_fragments() -> None:
+    receiver = inflater(no_context_takeover=True)
+    mark = zlib.compressobj(9, wbits=-15)
+    again = zlib.compressobj(9, wbits=-15, zdict=b"Hello!")
+    parts = [
+        HELLO + FLUSH_END,
+        mark.compress(b"!") + mark.flush(),  # a final block
+        again.compress(b"Hello!") + again.flush(zlib.Z_SYNC_FLUSH)[:-4],  # a reference to both
+    ]
+    read = [receiver.inflate(part, final=part is parts[2], max_size=None) for part in parts]
+    assert read == [b"Hello", b"!", b"Hello!"]
+    assert receiver._history == b""
+    with pytest.raises(RemoteProtocolError):
+        whole(receiver, parts[2])
 
 
 # ---- hostile data ----
@@ -632,12 +669,14 @@ def test_a_compressed_message_without_a_byte_is_an_empty_one() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
 def test_final_blocks_are_counted_the_same_however_they_are_cut(size: int) -> None:
     def read(blocks: int) -> bytes:
-        payload = EMPTY_FINAL_BLOCK * blocks + b"\x00"
-        return b"".join(stream.inflate(piece, final=final, max_size=9) for piece, final in cut(payload, size))
+        payload = EMPTY_FINAL_BLOCK * blocks + tail
+        return b"".join(stream.inflate(piece, final=final, max_size=999) for piece, final in cut(payload, size))
 
     stream = inflater()
-    assert read(66) == b""  # 64 are free, and two in 132 bytes
-    assert read(66) == b""  # each message counts on its own
+    text = random.Random(2).randbytes(500)
+    tail = deflater().compress(text)
+    assert read(66) == text  # 64 are free, and two in 132 bytes
+    assert read(66) == text  # each message counts on its own
     with pytest.raises(RemoteProtocolError, match=r"^message with too many final deflate blocks$") as caught:
         read(67)
     assert caught.value.close_code == 1008
@@ -802,13 +841,3 @@ def test_wsproto_and_we_agree(compression: Compression, server_bits: int, client
     agreed = check_answer(parse(f"{NAME}; {answers[-1]}"), compression)
     assert agreed.server_max_window_bits >= wsproto_server.server_max_window_bits
     assert agreed.client_max_window_bits <= wsproto_server.client_max_window_bits
-
-
-def test_the_least_memory_that_zlib_can_have_is_enough() -> None:
-    smallest = Compression(level=1, memory_level=1, server_max_window_bits=9, client_max_window_bits=9)
-    parameters = DeflateParameters(server_max_window_bits=9, client_max_window_bits=9)
-    client = PerMessageDeflate(parameters, smallest, is_client=True)
-    server = PerMessageDeflate(parameters, smallest, is_client=False)
-    text = random.Random(5).randbytes(3000) * 3
-    assert whole(server.inflater, client.deflater.compress(text)) == text
-    assert deflate._MIN_ZLIB_WINDOW_BITS == 9

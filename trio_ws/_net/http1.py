@@ -170,7 +170,10 @@ async def upgrade(transport: Transport, handshake: ClientHandshake, limits: Limi
             if isinstance(response, h11.Response):
                 body = await _read_body(transport, connection, rest, limits)
                 raise HandshakeRejected(response.status_code, _decode_headers(response.headers), body)
-            if isinstance(response, h11.InformationalResponse) and response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            if (
+                isinstance(response, h11.InformationalResponse)
+                and response.status_code == HTTPStatus.SWITCHING_PROTOCOLS
+            ):
                 return _decode_headers(response.headers), rest
     except (HeadError, h11.RemoteProtocolError) as error:
         raise InvalidHandshake(f"the server's answer is malformed: {error}") from None

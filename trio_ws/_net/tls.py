@@ -6,6 +6,7 @@ Nothing of TLS ever waits: :meth:`TLSTransport.write` turns plain bytes into rec
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 
 import trio
@@ -181,8 +182,7 @@ class TLSTransport(Transport):
         self._below.abort()
 
     def _end_tls(self) -> None:
-        try:
+        # It wants the peer's goodbye, which nobody waits for, or there was no handshake.
+        with contextlib.suppress(ssl.SSLError):
             self.tls.unwrap()
-        except ssl.SSLError:
-            pass  # it wants the peer's goodbye, which nobody waits for, or there was no handshake
         self._send_records()

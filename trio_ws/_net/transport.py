@@ -144,8 +144,8 @@ class StreamTransport(Transport):
     """Any ``trio.abc.Stream``: two tasks move the bytes between the stream and what is synchronous here.
 
     The tasks are shielded and end by :meth:`abort` only, so that whoever owns the transport can still write a last
-    frame when it is cancelled itself. ``send_all`` always waits, so that frame gets a few passes of the scheduler, which
-    is enough for a stream that has room, and never a time-out.
+    frame when it is cancelled itself. ``send_all`` always waits, so that frame gets a few passes of the scheduler,
+    which is enough for a stream that has room, and never a time-out.
 
     Args:
         stream: the stream; the transport owns it from here on.

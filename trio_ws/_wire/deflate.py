@@ -12,7 +12,7 @@ Theory of operation:
 
 What a client demands of the server's compression is a wish. Many servers cannot choose their window, those in Go say,
 and either decline an offer that names it or take the offer and leave the wish out. So a plain offer follows as a
-fallback, and an answer that leaves a wish out answers that one. A larger window costs us 32 KiB at most.
+fallback, and an answer that leaves a wish out answers that one. A larger window costs us memory, some 80 KiB at most.
 """
 
 from __future__ import annotations
@@ -173,7 +173,9 @@ def _accept(terms: dict[str, int], compression: Compression) -> tuple[DeflatePar
     agreed = DeflateParameters(
         server_no_context_takeover=compression.server_no_context_takeover or _SERVER_NO_CONTEXT_TAKEOVER in terms,
         client_no_context_takeover=compression.client_no_context_takeover or _CLIENT_NO_CONTEXT_TAKEOVER in terms,
-        server_max_window_bits=min(compression.server_max_window_bits, terms.get(_SERVER_MAX_WINDOW_BITS, 15)),
+        server_max_window_bits=min(
+            compression.server_max_window_bits, terms.get(_SERVER_MAX_WINDOW_BITS, _MAX_WINDOW_BITS)
+        ),
         # RFC 7692 §7.1.2.2: a client that does not name it keeps to no window but the largest.
         client_max_window_bits=min(compression.client_max_window_bits, terms[_CLIENT_MAX_WINDOW_BITS])
         if _CLIENT_MAX_WINDOW_BITS in terms
@@ -252,12 +254,11 @@ class Inflater:
     __slots__ = ("_final_blocks", "_history", "_no_context_takeover", "_stream", "_taken", "_window", "_window_bits")
 
     def __init__(self, window_bits: int, *, no_context_takeover: bool) -> None:
-        # Some zlibs, told to compress with 8 bits, quietly take 9.
-        self._window_bits = max(window_bits, _MIN_ZLIB_WINDOW_BITS)
-        self._window = 1 << self._window_bits
+        self._window_bits = window_bits
+        self._window = 1 << window_bits
         self._no_context_takeover = no_context_takeover
         self._stream: zlib._Decompress | None = None
-        self._history = bytearray()  # the end of the output: the last window of it, at most twice that
+        self._history = bytearray()  # the end of the output: the last window of it, and at most a quarter more
         self._taken = 0  # bytes of this message
         self._final_blocks = 0  # of this message
 
@@ -286,7 +287,7 @@ class Inflater:
         output = _run(stream, data, max_size)
         if stream.eof:
             output = self._go_on(stream, output, final=final, max_size=max_size)
-        elif not (final and self._no_context_takeover):
+        else:
             self._remember(output)
         if final:
             self._taken = self._final_blocks = 0
@@ -309,7 +310,7 @@ class Inflater:
             history[:] = output[-window:]
         else:
             history += output
-            if len(history) > 2 * window:  # cut now and then: each time would cost more than to inflate
+            if len(history) > window + window // 4:  # now and then: each time would cost more than to inflate
                 del history[:-window]
 
     def _go_on(self, stream: zlib._Decompress, output: bytes, *, final: bool, max_size: int | None) -> bytes:

@@ -191,7 +191,9 @@ class WebSocketProtocol:
 
     def encode_close_answer(self) -> bytes:
         """Write the Close that answers the peer's: the same code (RFC 6455 §5.5.1)."""
-        code = None if self.close_received is None or self.close_received.code == NO_STATUS else self.close_received.code
+        code = (
+            None if self.close_received is None or self.close_received.code == NO_STATUS else self.close_received.code
+        )
         return self.encode_close(code)
 
     def encode_failure(self, failure: RemoteProtocolError) -> bytes:

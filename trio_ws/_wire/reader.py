@@ -70,8 +70,8 @@ class Close:
 
 Event = str | bytes | Ping | Pong | Close
 
-_WHOLE_TEXT = FIN | Opcode.TEXT
 _WHOLE_BINARY = FIN | Opcode.BINARY
+_WHOLE = (FIN | int(Opcode.TEXT), _WHOLE_BINARY)
 _CONTROL = 0x8
 _MASK_SIZE = 4
 _HEADER_SIZE = {LENGTH_16: 4, LENGTH_16 + 1: 10}
@@ -160,7 +160,7 @@ class MessageReader:
                     first = data[position]
                     start = position + skip
                     stop = start + (data[position + 1] ^ masked)
-                    if (first == _WHOLE_TEXT or first == _WHOLE_BINARY) and stop <= end and stop - start < limit:
+                    if first in _WHOLE and stop <= end and stop - start < limit:
                         payload = data[start:stop]
                         if masked:
                             payload = apply_mask(payload, data[start - 4 : start])

@@ -83,13 +83,14 @@ async def serve(*, compress: bool) -> None:
 
 async def connect(url: str, scenario: str, *, compress: bool) -> None:
     """Play one scenario as a client."""
-    options = {"protocols": PROTOCOLS, "headers": HEADERS, "autoping": False, "compress": 15 if compress else 0}
     async with aiohttp.ClientSession() as session:
         try:
-            websocket = await session.ws_connect(url, **options)
+            websocket = await session.ws_connect(
+                url, protocols=PROTOCOLS, headers=HEADERS, autoping=False, compress=15 if compress else 0
+            )
         except aiohttp.WSServerHandshakeError as refusal:
-            assert refusal.headers is not None
-            say(status=refusal.status, header=refusal.headers.get("X-Test"))
+            header = None if refusal.headers is None else refusal.headers.get("X-Test")
+            say(status=refusal.status, header=header)
             return
         header = websocket._response.headers.get("X-Test")
         await behave(websocket, scenario, {"protocol": websocket.protocol, "header": header})
