@@ -18,4 +18,10 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 
 # Their inventories are on the network, and the build is not: these names stay without a link.
-nitpick_ignore_regex = [(r"py:.*", r"(collections|contextlib|ssl|trio|types|typing)\..*")]
+nitpick_ignore_regex = [(r"py:.*", r"(collections|contextlib|os|ssl|trio|types|typing)\..*")]
+
+# Type aliases: what they stand for is said at each argument.
+nitpick_ignore = [
+    ("py:class", name)
+    for name in ("ClientKeywords", "HTTPHandler", "Handler", "HeadersLike", "Message", "Origins", "ServerKeywords")
+]

@@ -202,7 +202,7 @@ class WebSocketRequest:
 
     @property
     def origin(self) -> str | None:
-        """The Origin header: whose page asks, if a browser does."""
+        """The Origin header, which tells whose page asks if a browser does."""
         return self._exchange.request.origin
 
     @property
@@ -212,12 +212,12 @@ class WebSocketRequest:
 
     @property
     def http_version(self) -> str:
-        """Which version of HTTP carries the request: "1.1" or "2"."""
+        """Which version of HTTP carries the request, "1.1" or "2"."""
         return self._exchange.request.http_version
 
     @property
     def remote_address(self) -> object:
-        """The client's address: ``(host, port)``, a path for a Unix socket, None over a stream that has none."""
+        """The client's address, ``(host, port)``, a path for a Unix socket, or None over a stream that has none."""
         return self._exchange.transport.remote_address
 
     @property

@@ -214,7 +214,7 @@ class WebSocket(trio.abc.Channel[str | bytes]):
 
     @property
     def http_version(self) -> str:
-        """The version of HTTP that carried the opening handshake: "1.1" or "2"."""
+        """The version of HTTP that carried the opening handshake, "1.1" or "2"."""
         return self._http_version
 
     @property
@@ -246,7 +246,7 @@ class WebSocket(trio.abc.Channel[str | bytes]):
 
     @property
     def remote_address(self) -> object:
-        """The peer's address: ``(host, port)``, a path for a Unix socket, None over a stream that has none."""
+        """The peer's address, ``(host, port)``, a path for a Unix socket, or None over a stream that has none."""
         return self._connection.transport.remote_address
 
     @property

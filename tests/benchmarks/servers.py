@@ -56,7 +56,9 @@ async def websockets_trio() -> None:
             await ws.send(message)
 
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(partial(serve, echo, 0, host="127.0.0.1", compression=None, max_size=BIG, ping_interval=None))
+        server = await nursery.start(
+            partial(serve, echo, 0, host="127.0.0.1", compression=None, max_size=BIG, ping_interval=None)
+        )
         say(server.listeners[0].socket.getsockname()[1])
 
 

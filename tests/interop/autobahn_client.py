@@ -26,29 +26,23 @@ LIMITS = trio_ws.Limits(
 )
 
 
-def connect(url: str) -> AbstractAsyncContextManager[trio_ws.WebSocket]:
+def connect(url: str, compression: trio_ws.Compression) -> AbstractAsyncContextManager[trio_ws.WebSocket]:
     """Open a connection as all cases want it."""
-    return trio_ws.open_websocket(
-        url,
-        limits=LIMITS,
-        keepalive=None,
-        # The runner counts a case of 13.* as failed when a short answer comes uncompressed.
-        compression=trio_ws.Compression(threshold=0),
-    )
+    return trio_ws.open_websocket(url, limits=LIMITS, keepalive=None, compression=compression)
 
 
-async def count_cases(url: str) -> int:
+async def count_cases(url: str, compression: trio_ws.Compression) -> int:
     """Ask how many cases were chosen."""
     with trio.fail_after(30):
-        async with connect(f"{url}/getCaseCount") as websocket:
+        async with connect(f"{url}/getCaseCount", compression) as websocket:
             return int(await websocket.receive())
 
 
-async def run_case(url: str, number: int) -> str | None:
+async def run_case(url: str, number: int, compression: trio_ws.Compression) -> str | None:
     """Run one case: send every message back. Returns what went wrong on this side of it, if anything."""
     with trio.move_on_after(CASE_TIMEOUT):
         try:
-            async with connect(f"{url}/runCase?case={number}&agent={AGENT}") as websocket:
+            async with connect(f"{url}/runCase?case={number}&agent={AGENT}", compression) as websocket:
                 async for message in websocket:
                     await websocket.send(message)
         except trio_ws.ConnectionClosed:
@@ -59,31 +53,31 @@ async def run_case(url: str, number: int) -> str | None:
     return f"case number {number}: no end after {CASE_TIMEOUT} s"
 
 
-async def update_reports(url: str) -> None:
+async def update_reports(url: str, compression: trio_ws.Compression) -> None:
     """Have the reports written."""
     # kosoku ends on this without a Close.
     with trio.fail_after(60), contextlib.suppress(trio_ws.ConnectionClosed):
-        async with connect(f"{url}/updateReports?agent={AGENT}") as websocket:
+        async with connect(f"{url}/updateReports?agent={AGENT}", compression) as websocket:
             async for _ in websocket:
                 pass
 
 
-async def run_all(url: str, concurrency: int) -> list[str]:
+async def run_all(url: str, concurrency: int, compression: trio_ws.Compression) -> list[str]:
     """Run all cases, several at a time; returns what went wrong."""
-    count = await count_cases(url)
+    count = await count_cases(url, compression)
     numbers = iter(range(1, count + 1))
     problems: list[str] = []
 
     async def work() -> None:
         for number in numbers:
-            problem = await run_case(url, number)
+            problem = await run_case(url, number, compression)
             if problem is not None:
                 problems.append(problem)
 
     async with trio.open_nursery() as nursery:
         for _ in range(concurrency):
             nursery.start_soon(work)
-    await update_reports(url)
+    await update_reports(url, compression)
     return problems
 
 
@@ -92,8 +86,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
     parser.add_argument("--concurrency", type=int, default=1)
+    parser.add_argument("--no-context-takeover", action="store_true", help="offer client_no_context_takeover")
     arguments = parser.parse_args()
-    problems = trio.run(run_all, arguments.url, arguments.concurrency)
+    # The runner counts a case of 13.* as failed when a short answer comes uncompressed: threshold 0.
+    compression = trio_ws.Compression(threshold=0, client_no_context_takeover=arguments.no_context_takeover)
+    problems = trio.run(run_all, arguments.url, arguments.concurrency, compression)
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0

@@ -47,7 +47,7 @@ _FLUSH_END = b"\x00\x00\xff\xff"  # RFC 7692 §7.2.1: what a sync flush ends wit
 _EMPTY_MESSAGE = b"\x00"  # RFC 7692 §7.2.3.6
 _STEP = 4096  # bytes of input at a time where zlib copies what it leaves over
 
-# A final block costs up to 2 µs, an empty one has two bytes: beyond these, one for each 64 bytes of a message.
+# A final block costs up to 4 µs and an empty one has two bytes: beyond these, one for each 64 bytes of a message.
 _FREE_FINAL_BLOCKS = 64
 _BYTES_PER_FINAL_BLOCK = 64
 

@@ -1,0 +1,48 @@
+"""A room in which everyone hears everyone; whoever is too slow to listen misses messages: ``python chat_server.py 8765``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import trio
+
+import trio_ws
+
+room: set[trio_ws.WebSocket] = set()
+
+
+async def chat(request: trio_ws.WebSocketRequest) -> None:
+    if request.path != "/room":
+        await request.reject(404)
+        return
+    async with request.accept() as ws:
+        room.add(ws)
+        try:
+            async for message in ws:
+                tell_everyone(message)
+        finally:
+            room.discard(ws)
+
+
+def tell_everyone(message: str | bytes) -> None:
+    for ws in room:
+        try:
+            ws.send_nowait(message)
+        except (trio.WouldBlock, trio_ws.ConnectionClosed):
+            continue
+
+
+async def main(port: int) -> None:
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(trio_ws.serve_websocket, chat, "127.0.0.1", port)
+        print(f"ws://127.0.0.1:{server.port}/room", flush=True)
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                # Everyone gets Close 1001, and time to answer it.
+                await server.aclose()
+                break
+
+
+if __name__ == "__main__":
+    trio.run(main, int(sys.argv[1]))

@@ -1,0 +1,89 @@
+"""Every example of the documentation, run as a reader would run it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import trio
+
+import trio_ws
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+TIMEOUT = 60.0  # seconds; an example takes one
+
+
+def run(name: str, *arguments: str) -> str:
+    """Run an example to its end and return what it printed."""
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT, check=True)
+    return done.stdout
+
+
+@contextmanager
+def serving(name: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run an example that serves; give the URL that it printed."""
+    command = [sys.executable, str(EXAMPLES / name), "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip(), process
+        finally:
+            process.kill()
+
+
+def test_every_example_is_run_here() -> None:
+    source = Path(__file__).read_text()
+    assert {path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in source} == set()
+
+
+def test_the_echo_client_talks_to_the_echo_server() -> None:
+    with serving("echo_server.py") as (url, _):
+        assert run("echo_client.py", url) == "hello\n"
+
+
+def test_two_tasks_send_and_receive() -> None:
+    with serving("echo_server.py") as (url, _):
+        assert run("two_tasks.py", url) == "0\n1\n2\n3\n4\nstop\n"
+
+
+def test_the_secure_server_greets() -> None:
+    assert run("secure_server.py") == "hello, trio\n"
+
+
+async def test_the_chat_server_tells_everyone_and_ends_well() -> None:
+    with serving("chat_server.py") as (url, process), trio.fail_after(TIMEOUT):
+        async with trio_ws.open_websocket(url) as one, trio_ws.open_websocket(url) as two:
+            await two.ping()  # both are in the room
+            await one.send("hello")
+            assert [await one.receive(), await two.receive()] == ["hello", "hello"]
+            process.send_signal(signal.SIGTERM)
+            assert (await one.wait_closed(), (await two.wait_closed()).code) == (
+                trio_ws.CloseInfo(1001, "", was_clean=True),
+                1001,
+            )
+        assert await trio.to_thread.run_sync(process.wait) == 0
+
+
+async def test_the_reconnecting_client_comes_back_after_a_loss() -> None:
+    requests = 0
+
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        nonlocal requests
+        requests += 1
+        if requests == 1:
+            await request.reject(503)
+        else:
+            async with request.accept() as ws:
+                await ws.send("welcome back")
+
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(trio_ws.serve_websocket, handler, "127.0.0.1", 0)
+        url = f"ws://127.0.0.1:{server.port}/"
+        assert await trio.to_thread.run_sync(run, "reconnecting.py", url) == "welcome back\n"
+        await server.aclose()
+    assert requests == 2
