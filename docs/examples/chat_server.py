@@ -1,4 +1,4 @@
-"""A room in which everyone hears everyone; whoever is too slow to listen misses messages: ``python chat_server.py 8765``."""
+"""A room where everyone hears everyone; who is too slow to listen misses messages: ``python chat_server.py 8765``."""
 
 from __future__ import annotations
 

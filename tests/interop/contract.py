@@ -174,21 +174,6 @@ class Common(ABC):
                     received.append(await websocket.receive())
         assert received == messages
 
-    @pytest.mark.parametrize("compression", [None, trio_ws.Compression(threshold=0)], ids=["plain", "compressed"])
-    async def test_our_fragments_arrive_as_one_message(
-        self, peer: Peer, compression: trio_ws.Compression | None
-    ) -> None:
-        with trio.fail_after(TIMEOUT):
-            async with self.connected(peer, "echo", compression=compression) as (websocket, _):
-                async with websocket.send_message_stream(binary=False) as text:
-                    for part in ("déjà", "", " vu"):
-                        await text.send(part)
-                assert await websocket.receive() == "déjà vu"
-                async with websocket.send_message_stream(binary=True) as binary:
-                    for number in range(10):
-                        await binary.send(bytes([number]) * 10000)
-                assert await websocket.receive() == b"".join(bytes([number]) * 10000 for number in range(10))
-
     async def test_the_peer_answers_our_pings(self, peer: Peer) -> None:
         with trio.fail_after(TIMEOUT):
             async with self.connected(peer, "echo") as (websocket, _):

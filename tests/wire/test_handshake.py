@@ -129,7 +129,7 @@ def test_the_plainest_http2_request() -> None:
 
 
 def test_the_callers_host_and_authorization_win() -> None:
-    client = handshake("ws://user:pass@10.0.0.1/", headers={"host": "Example.com:81", "authorization": "Bearer t"})
+    client = handshake("ws://user:pass@10.0.0.1/", headers={"HOST": "Example.com:81", "authorization": "Bearer t"})
     headers = Headers(client.http1_request()[2])
     assert headers.get_all("Host") == ["Example.com:81"]
     assert headers.get_all("Authorization") == ["Bearer t"]

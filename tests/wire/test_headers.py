@@ -199,6 +199,7 @@ def test_a_name_must_be_a_token(name: str) -> None:
         ("", []),
         (" \t", []),
         (",, ,", []),
+        ("XaX", ["XaX"]),
         ("a", ["a"]),
         (" a ,\tb,,c d ,", ["a", "b", "c d"]),
         ("a\xa0,b", ["a\xa0", "b"]),

@@ -18,8 +18,9 @@ from trio_ws._wire.masking import apply_mask, new_mask, rotate_mask
 
 MASK = bytes.fromhex("37fa213d")
 BLOCK = masking._BLOCK_SIZE
+BLOCKS = masking._LEAST_FOR_BLOCKS
 POOL = masking._POOL_SIZE
-SIZES = (*range(10), 63, 64, 125, 126, 127, 1023, 1024, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK + 2, 65537)
+SIZES = (*range(10), 63, 64, 125, 126, 127, 1024, BLOCK, BLOCKS - 1, BLOCKS, BLOCKS + 1, BLOCKS + BLOCK, 65537)
 
 
 def by_the_book(data: bytes, mask: bytes) -> bytes:
@@ -43,7 +44,7 @@ def test_every_size_is_masked_by_the_book(size: int) -> None:
     assert apply_mask(data, MASK) == by_the_book(data, MASK)
 
 
-@pytest.mark.parametrize("size", [0, 5, BLOCK + 3])
+@pytest.mark.parametrize("size", [0, 5, BLOCKS + 3])
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_anything_bytes_like_is_taken_and_left_as_it_was(
     kind: type[bytes] | type[bytearray] | type[memoryview], size: int

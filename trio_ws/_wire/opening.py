@@ -302,7 +302,7 @@ def _check_extensions(headers: Headers) -> None:
     try:
         offers = parse_extensions(headers.get("Sec-WebSocket-Extensions", ""))
     except ValueError:
-        raise Refusal(400, "Sec-WebSocket-Extensions must follow RFC 6455 §9.1.") from None
+        raise Refusal(400, "Sec-WebSocket-Extensions must follow RFC 6455, section 9.1.") from None
     if len(offers) > MAX_EXTENSIONS:
         raise Refusal(400, f"Sec-WebSocket-Extensions must have {MAX_EXTENSIONS} offers at most.")
 

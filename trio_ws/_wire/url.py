@@ -25,7 +25,7 @@ from .._exceptions import InvalidURL
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
-_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+_IS_SECURE = {"http": False, "https": True, "ws": False, "wss": True}
 _C0_OR_SPACE = "".join(map(chr, range(0x21)))
 _REMOVED = str.maketrans("", "", "\t\n\r")
 _CONTROLS = frozenset(map(chr, [*range(0x20), 0x7F]))
@@ -117,7 +117,7 @@ def _parse(text: str) -> WebSocketURL:
     except UnicodeEncodeError:
         raise _BrokenRule("it must not contain surrogates") from None
     scheme, colon, rest = text.partition(":")
-    if not colon or scheme.lower() not in _SCHEMES:
+    if not colon or scheme.lower() not in _IS_SECURE:
         raise _BrokenRule("its scheme must be ws, wss, http or https")
     if "#" in rest:
         raise _BrokenRule("it must not have a fragment, not even an empty one")
@@ -125,7 +125,7 @@ def _parse(text: str) -> WebSocketURL:
     userinfo, _, location = authority.rpartition("@")
     username, _, password = userinfo.partition(":")
     host, port = _split_port(location)
-    secure = _SCHEMES[scheme.lower()] == "wss"
+    secure = _IS_SECURE[scheme.lower()]
     return WebSocketURL(
         secure=secure,
         host=_parse_host(host),

@@ -1,0 +1,658 @@
+"""The two transports, over sockets and over streams of every temper, keep the rules of ``trio_ws._transport``."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from trio.testing import (
+    MemoryReceiveStream,
+    MemorySendStream,
+    assert_checkpoints,
+    lockstep_stream_pair,
+    memory_stream_pair,
+    wait_all_tasks_blocked,
+)
+
+from trio_ws._net import transport as transport_module
+from trio_ws._net.transport import READ_SIZE, SocketTransport, StreamTransport, detach_socket
+
+from ..raw import as_stream, open_files, read_all, reset, tcp_pair
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from trio_ws._transport import Transport
+
+MEBIBYTE = bytes(range(256)) * 4096
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[SocketTransport, socket.socket]]:
+    """A transport over TCP, and the peer's socket."""
+    ours, theirs = tcp_pair()
+    transport = SocketTransport(ours)
+    yield transport, theirs
+    transport.abort()
+    theirs.close()
+
+
+@pytest.fixture
+async def spare_nursery() -> AsyncIterator[trio.Nursery]:
+    """A nursery that must be empty when the test is over."""
+    async with trio.open_nursery() as nursery:
+        yield nursery
+        await wait_all_tasks_blocked()
+        assert not nursery.child_tasks
+
+
+async def send_all_of(transport: Transport) -> None:
+    while transport.unsent:
+        await transport.drain()
+
+
+async def receive(transport: Transport, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (more := transport.read()) != b"":
+        if more is None:
+            await transport.wait_readable()
+        else:
+            data += more
+    return data
+
+
+async def next_read(transport: Transport) -> bytes:
+    """Wait until a read gives something, and return it."""
+    while True:
+        data = transport.read()
+        if data is not None:
+            return data
+        await transport.wait_readable()
+
+
+# Sockets.
+
+
+def test_a_write_to_a_socket_is_sent_at_once(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    transport.write(b"hello")
+    assert transport.unsent == 0
+    assert peer.recv(100) == b"hello"
+
+
+async def test_what_a_small_socket_buffer_refuses_is_sent_later_in_order() -> None:
+    ours, theirs = tcp_pair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    transport = SocketTransport(ours)
+    received = b""
+
+    async def read_peer() -> None:
+        nonlocal received
+        received = await read_all(as_stream(theirs))
+
+    async with trio.open_nursery() as nursery:
+        transport.write(MEBIBYTE)
+        first = transport.unsent
+        assert 0 < first < len(MEBIBYTE)
+        transport.write(b"second")
+        transport.write(b"third")
+        assert transport.unsent == first + len(b"secondthird")
+        nursery.start_soon(read_peer)
+        await send_all_of(transport)
+        transport.write_eof()
+    assert received == MEBIBYTE + b"secondthird"
+    transport.abort()
+    theirs.close()
+
+
+async def test_a_socket_reads_what_came_then_nothing_then_the_end(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    assert transport.read() is None
+    peer.sendall(b"hello")
+    await transport.wait_readable()
+    assert transport.read() == b"hello"
+    assert transport.read() is None
+    peer.close()
+    await transport.wait_readable()
+    assert transport.read() == b""
+    assert transport.read() == b""
+    assert transport.error is None
+
+
+async def test_a_reset_socket_reads_as_ended_and_drops_writes(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    reset(peer)
+    await transport.wait_readable()
+    assert transport.read() == b""
+    assert isinstance(transport.error, ConnectionResetError)
+    transport.write(b"too late")
+    assert transport.unsent == 0
+    assert transport.read() == b""
+
+
+async def test_a_write_to_a_dead_peer_is_dropped_and_tells_why(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    reset(peer)
+    await transport.wait_readable()
+    transport.write(b"into the void")
+    assert transport.unsent == 0
+    assert isinstance(transport.error, OSError)
+    assert transport.error.errno in (errno.ECONNRESET, errno.EPIPE)
+    assert transport.read() == b""
+
+
+async def test_what_is_unsent_is_dropped_when_the_peer_resets(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    while not transport.unsent:
+        transport.write(MEBIBYTE)
+    reset(peer)
+    await send_all_of(transport)
+    assert isinstance(transport.error, OSError)
+    transport.write(b"more")
+    assert transport.unsent == 0
+
+
+async def test_waking_a_socket_ends_both_waits_early(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, _ = pair
+    while not transport.unsent:
+        transport.write(MEBIBYTE)
+    unsent = transport.unsent
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(transport.wait_readable)
+        nursery.start_soon(transport.drain)
+        await wait_all_tasks_blocked()
+        assert len(nursery.child_tasks) == 2
+        transport.wake()
+    assert transport.unsent == unsent
+    assert transport.read() is None
+
+
+async def test_waits_on_a_socket_are_cancelled_without_a_trace(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    while not transport.unsent:
+        transport.write(MEBIBYTE)
+    unsent = transport.unsent
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(transport.wait_readable)
+        nursery.start_soon(transport.drain)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert transport.unsent == unsent
+    peer.sendall(b"hello")
+    await transport.wait_readable()
+    assert transport.read() == b"hello"
+
+
+async def test_every_wait_on_a_socket_is_a_checkpoint(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    with assert_checkpoints():
+        await transport.drain()
+    peer.sendall(b"hello")
+    await transport.wait_readable()
+    with assert_checkpoints():
+        await transport.wait_readable()
+    transport.abort()
+    with assert_checkpoints():
+        await transport.wait_readable()
+    with assert_checkpoints():
+        await transport.drain()
+
+
+async def test_abort_wakes_whoever_waits_on_a_socket_and_drops_the_rest(
+    pair: tuple[SocketTransport, socket.socket],
+) -> None:
+    transport, _ = pair
+    while not transport.unsent:
+        transport.write(MEBIBYTE)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(transport.wait_readable)
+        nursery.start_soon(transport.drain)
+        await wait_all_tasks_blocked()
+        transport.abort()
+    assert transport.unsent == 0
+
+
+def test_an_aborted_socket_is_closed_and_all_else_is_harmless() -> None:
+    before = open_files()
+    ours, theirs = tcp_pair()
+    transport = SocketTransport(ours)
+    transport.abort()
+    transport.abort()
+    transport.wake()
+    transport.write_eof()
+    transport.write(b"too late")
+    assert transport.read() == b""
+    assert transport.unsent == 0
+    assert transport.error is None
+    assert theirs.recv(100) == b""
+    theirs.close()
+    assert open_files() == before
+
+
+async def test_the_last_bytes_before_abort_arrive_though_input_is_unread(
+    pair: tuple[SocketTransport, socket.socket],
+) -> None:
+    transport, peer = pair
+    peer.sendall(MEBIBYTE[:100_000])
+    await transport.wait_readable()
+    transport.write(b"goodbye")
+    transport.abort()
+    # A socket closed with unread input would send RST: recv() would fail.
+    assert peer.recv(100) == b"goodbye"
+    assert peer.recv(100) == b""
+
+
+def test_abort_reads_only_so_much_of_what_a_peer_keeps_sending(
+    pair: tuple[SocketTransport, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport, peer = pair
+    reads = 0
+
+    class Counting(socket.socket):
+        def recv(self, size: int, flags: int = 0) -> bytes:
+            nonlocal reads
+            reads += 1
+            return super().recv(1, flags)
+
+    peer.sendall(b"x" * 1000)
+    plain = transport._sock
+    transport._sock = Counting(fileno=plain.detach())
+    transport.abort()
+    assert reads == transport_module.DRAIN_LIMIT
+
+
+def test_the_end_of_writing_leaves_reading(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    transport.write(b"all")
+    transport.write_eof()
+    assert peer.recv(100) == b"all"
+    assert peer.recv(100) == b""
+    peer.sendall(b"still here")
+    assert transport.read() == b"still here"
+
+
+async def test_the_end_of_writing_on_a_dead_socket_is_harmless(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    reset(peer)
+    await transport.wait_readable()
+    assert transport.read() == b""
+    transport.write_eof()
+    transport.write_eof()
+
+
+def test_tcp_addresses_are_host_and_port(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    assert transport.remote_address == peer.getsockname()
+    assert transport.local_address == peer.getpeername()
+    transport.abort()
+    assert transport.remote_address == peer.getsockname()
+
+
+def test_addresses_of_ipv6_have_no_flow_and_scope() -> None:
+    ours, theirs = tcp_pair(socket.AF_INET6)
+    transport = SocketTransport(ours)
+    assert transport.remote_address == ("::1", theirs.getsockname()[1])
+    assert transport.local_address == ("::1", theirs.getpeername()[1])
+    transport.abort()
+    theirs.close()
+
+
+def test_the_address_of_a_unix_socket_is_its_path(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        ours = socket.socket(socket.AF_UNIX)
+        ours.connect(path)
+        transport = SocketTransport(ours)
+        assert transport.remote_address == path
+        transport.abort()
+
+
+def test_an_address_that_is_gone_is_none() -> None:
+    transport = SocketTransport(socket.socket())  # was never connected, which is how a reset one looks
+    assert transport.remote_address is None
+    transport.abort()
+
+
+async def test_a_socket_is_taken_out_of_its_stream() -> None:
+    ours, theirs = tcp_pair()
+    stream = as_stream(ours)
+    number = stream.socket.fileno()
+    taken = detach_socket(stream)
+    assert (taken.fileno(), taken.family, taken.type) == (number, socket.AF_INET, socket.SOCK_STREAM)
+    assert stream.socket.fileno() == -1
+    taken.sendall(b"hello")
+    assert theirs.recv(100) == b"hello"
+    taken.close()
+    theirs.close()
+
+
+# Streams.
+
+
+class Plain(trio.abc.Stream):
+    """A stream that cannot half-close, over one that can."""
+
+    def __init__(self, below: trio.StapledStream[MemorySendStream, MemoryReceiveStream]) -> None:
+        self.below = below
+        self.closed = False
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self.below.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        raise NotImplementedError
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self.below.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        self.closed = True
+        await self.below.aclose()
+
+
+class Deaf(Plain):
+    """A stream that cannot be read."""
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        await trio.lowlevel.checkpoint()
+        raise OSError("deaf")
+
+
+class Mute(Plain):
+    """A stream that cannot be written to."""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        raise OSError("mute")
+
+
+class Stuck(Plain):
+    """A stream that cannot be closed in peace."""
+
+    async def aclose(self) -> None:  # noqa: ASYNC910
+        raise OSError("stuck")
+
+
+async def test_a_stream_carries_bytes_both_ways(spare_nursery: trio.Nursery) -> None:
+    ours, theirs = memory_stream_pair()
+    transport = StreamTransport(ours, spare_nursery)
+    transport.write(b"hel")
+    transport.write(b"lo")
+    assert transport.unsent == 5
+    await send_all_of(transport)
+    assert await theirs.receive_some() == b"hello"
+    assert transport.read() is None
+    await theirs.send_all(b"world")
+    assert await next_read(transport) == b"world"
+    assert transport.read() is None
+    assert transport.local_address is None
+    assert transport.remote_address is None
+    transport.abort()
+
+
+async def test_a_stream_gets_large_writes_in_pieces(spare_nursery: trio.Nursery) -> None:
+    ours, theirs = lockstep_stream_pair()
+    sizes: list[int] = []
+
+    class Measured(Plain):
+        async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+            sizes.append(len(data))
+            await super().send_all(data)
+
+    transport = StreamTransport(Measured(ours), spare_nursery)  # type: ignore[arg-type]
+    transport.write(MEBIBYTE)
+    received = b""
+    while len(received) < len(MEBIBYTE):
+        received += await theirs.receive_some()
+    await send_all_of(transport)
+    assert received == MEBIBYTE
+    assert sizes == [READ_SIZE] * (len(MEBIBYTE) // READ_SIZE)
+    transport.abort()
+
+
+async def test_one_chunk_is_taken_ahead_and_no_more(spare_nursery: trio.Nursery) -> None:
+    ours, theirs = lockstep_stream_pair()
+    transport = StreamTransport(ours, spare_nursery)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(theirs.send_all, b"first")
+        await wait_all_tasks_blocked()
+        nursery.start_soon(theirs.send_all, b"second")
+        await wait_all_tasks_blocked()
+        assert len(nursery.child_tasks) == 1
+        assert transport.read() == b"first"
+        assert await next_read(transport) == b"second"
+    transport.abort()
+
+
+async def test_a_stream_that_ends_reads_as_ended_and_still_takes_writes(spare_nursery: trio.Nursery) -> None:
+    ours, theirs = memory_stream_pair()
+    transport = StreamTransport(ours, spare_nursery)
+    await theirs.send_eof()
+    await transport.wait_readable()
+    assert transport.read() == b""
+    assert transport.read() == b""
+    assert transport.error is None
+    transport.write(b"goodbye")
+    await send_all_of(transport)
+    assert await theirs.receive_some() == b"goodbye"
+    transport.abort()
+
+
+async def test_the_end_of_writing_follows_what_was_written(spare_nursery: trio.Nursery) -> None:
+    ours, theirs = memory_stream_pair()
+    transport = StreamTransport(ours, spare_nursery)
+    transport.write(b"all")
+    transport.write_eof()
+    assert await read_all(theirs) == b"all"
+    await theirs.send_all(b"still here")
+    assert await next_read(transport) == b"still here"
+    transport.abort()
+
+
+async def test_an_end_that_cannot_be_told_ends_both_ways(spare_nursery: trio.Nursery) -> None:
+    ours, theirs = memory_stream_pair()
+    transport = StreamTransport(Plain(ours), spare_nursery)
+    transport.write(b"all")
+    transport.write_eof()
+    await transport.wait_readable()
+    # Only closing tells this peer, and whoever waits for the peer's end does that as soon as it reads the end.
+    assert transport.read() == b""
+    assert transport.unsent == 0
+    transport.abort()
+    assert await read_all(theirs) == b"all"
+
+
+async def test_an_end_that_cannot_be_told_leaves_what_has_come(spare_nursery: trio.Nursery) -> None:
+    ours, theirs = memory_stream_pair()
+    transport = StreamTransport(Plain(ours), spare_nursery)
+    await theirs.send_all(b"last")
+    await wait_all_tasks_blocked()
+    transport.write_eof()
+    await wait_all_tasks_blocked()
+    assert transport.read() == b"last"
+    transport.abort()
+
+
+async def test_waking_a_stream_ends_both_waits_early(spare_nursery: trio.Nursery) -> None:
+    ours, _ = lockstep_stream_pair()
+    transport = StreamTransport(ours, spare_nursery)
+    transport.write(b"nobody reads this")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(transport.wait_readable)
+        nursery.start_soon(transport.drain)
+        await wait_all_tasks_blocked()
+        assert len(nursery.child_tasks) == 2
+        transport.wake()
+    assert transport.unsent == 17
+    assert transport.read() is None
+    transport.abort()
+
+
+async def test_waits_on_a_stream_are_cancelled_without_a_trace(spare_nursery: trio.Nursery) -> None:
+    ours, theirs = lockstep_stream_pair()
+    transport = StreamTransport(ours, spare_nursery)
+    transport.write(b"whole")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(transport.wait_readable)
+        nursery.start_soon(transport.drain)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert transport.unsent == 5
+    assert await theirs.receive_some() == b"whole"
+    await theirs.send_all(b"hello")
+    assert await next_read(transport) == b"hello"
+    transport.abort()
+
+
+async def test_every_wait_on_a_stream_is_a_checkpoint(spare_nursery: trio.Nursery) -> None:
+    ours, theirs = memory_stream_pair()
+    transport = StreamTransport(ours, spare_nursery)
+    with assert_checkpoints():
+        await transport.drain()
+    await theirs.send_all(b"hello")
+    await wait_all_tasks_blocked()
+    with assert_checkpoints():
+        await transport.wait_readable()
+    transport.abort()
+    with assert_checkpoints():
+        await transport.wait_readable()
+    with assert_checkpoints():
+        await transport.drain()
+
+
+async def test_a_stream_that_cannot_be_read_reads_as_ended(spare_nursery: trio.Nursery) -> None:
+    ours, _ = memory_stream_pair()
+    transport = StreamTransport(Deaf(ours), spare_nursery)
+    await transport.wait_readable()
+    assert transport.read() == b""
+    assert repr(transport.error) == "OSError('deaf')"
+    transport.write(b"too late")
+    assert transport.unsent == 0
+    transport.abort()
+
+
+async def test_a_stream_that_cannot_be_written_to_drops_what_waits(spare_nursery: trio.Nursery) -> None:
+    ours, _ = memory_stream_pair()
+    transport = StreamTransport(Mute(ours), spare_nursery)
+    transport.write(b"hello")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(transport.wait_readable)
+        nursery.start_soon(transport.drain)
+    assert transport.unsent == 0
+    assert repr(transport.error) == "OSError('mute')"
+    assert transport.read() == b""
+    transport.abort()
+
+
+async def test_a_stream_that_breaks_gives_what_had_come_and_then_ends(spare_nursery: trio.Nursery) -> None:
+    ours, theirs = memory_stream_pair()
+    transport = StreamTransport(Mute(ours), spare_nursery)
+    await theirs.send_all(b"last")
+    await wait_all_tasks_blocked()
+    transport.write(b"hello")
+    await wait_all_tasks_blocked()
+    assert transport.read() == b"last"
+    await wait_all_tasks_blocked()
+    assert transport.read() == b""
+    transport.abort()
+
+
+async def test_abort_wakes_whoever_waits_on_a_stream_and_closes_it(spare_nursery: trio.Nursery) -> None:
+    ours, theirs = lockstep_stream_pair()
+    transport = StreamTransport(ours, spare_nursery)
+    async with trio.open_nursery() as nursery:
+        transport.write(b"x" * 10)
+        nursery.start_soon(transport.wait_readable)
+        nursery.start_soon(transport.drain)
+        await wait_all_tasks_blocked()
+        transport.abort()
+    assert transport.unsent == 0
+    assert transport.read() == b""
+    assert await theirs.receive_some() == b""
+    transport.abort()
+    transport.write(b"too late")
+    transport.wake()
+    transport.write_eof()
+    assert transport.unsent == 0
+
+
+async def test_the_last_words_before_abort_arrive_if_there_is_room(spare_nursery: trio.Nursery) -> None:
+    ours, theirs = memory_stream_pair()
+    transport = StreamTransport(ours, spare_nursery)
+    await wait_all_tasks_blocked()
+    transport.write(b"goodbye")
+    transport.abort()
+    assert await read_all(theirs) == b"goodbye"
+
+
+async def test_last_words_never_wait_for_a_reader(spare_nursery: trio.Nursery) -> None:
+    ours, theirs = lockstep_stream_pair()
+    transport = StreamTransport(ours, spare_nursery)
+    await wait_all_tasks_blocked()
+    transport.write(b"goodbye")
+    transport.abort()
+    await wait_all_tasks_blocked()
+    assert not spare_nursery.child_tasks
+    assert await theirs.receive_some() == b""
+
+
+async def test_no_last_words_follow_a_half_sent_chunk(spare_nursery: trio.Nursery) -> None:
+    ours, theirs = lockstep_stream_pair()
+    transport = StreamTransport(ours, spare_nursery)
+    transport.write(b"hello")
+    await wait_all_tasks_blocked()
+    transport.write(b"goodbye")
+    assert await theirs.receive_some(2) == b"he"
+    transport.abort()
+    # Lockstep streams keep what was half sent: nothing but that may come.
+    assert b"goodbye" not in await read_all(theirs)
+
+
+async def test_last_words_to_a_broken_stream_are_dropped(spare_nursery: trio.Nursery) -> None:
+    ours, theirs = memory_stream_pair()
+    transport = StreamTransport(Mute(ours), spare_nursery)
+    await wait_all_tasks_blocked()
+    transport.write(b"goodbye")
+    transport.abort()
+    assert await read_all(theirs) == b""
+
+
+async def test_a_stream_lives_on_in_a_cancelled_nursery_until_it_is_aborted() -> None:
+    ours, theirs = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        transport = StreamTransport(ours, nursery)
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            transport.write(b"hello")
+            assert await theirs.receive_some() == b"hello"
+            await theirs.send_all(b"world")
+            assert await next_read(transport) == b"world"
+            transport.write(b"goodbye")
+            transport.abort()
+    assert await read_all(theirs) == b"goodbye"
+
+
+@pytest.mark.parametrize("start", [False, True])
+async def test_abort_closes_a_stream_whether_its_tasks_have_started_or_not(start: bool) -> None:
+    ours, _ = memory_stream_pair()
+    stream = Plain(ours)
+    async with trio.open_nursery() as nursery:
+        transport = StreamTransport(stream, nursery)
+        if start:
+            await wait_all_tasks_blocked()
+        transport.abort()
+    assert stream.closed
+
+
+async def test_a_stream_that_fails_to_close_raises_nothing() -> None:
+    ours, _ = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        transport = StreamTransport(Stuck(ours), nursery)
+        transport.abort()

@@ -1,0 +1,149 @@
+"""The other end of a connection, spoken by wsproto: what our side sent is judged by somebody else's parser."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import wsproto
+from wsproto import events
+from wsproto.extensions import PerMessageDeflate
+from wsproto.frame_protocol import FrameProtocol
+
+if TYPE_CHECKING:
+    import trio
+
+HOST = "test.example"
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455 §1.3
+
+
+def upgrade_request(path: str = "/", *extra: str) -> bytes:
+    """Write the request that opens a WebSocket."""
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: {HOST}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Key: {KEY}",
+        "Sec-WebSocket-Version: 13",
+        *extra,
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+def client_frame(first: int, payload: bytes = b"") -> bytes:
+    """Write a frame as a client does, with a mask of zeros, so that the payload can be read in it."""
+    length = len(payload)
+    if length < 126:
+        head = bytes((first, 0x80 | length))
+    elif length < 2**16:
+        head = bytes((first, 0x80 | 126)) + length.to_bytes(2, "big")
+    else:
+        head = bytes((first, 0x80 | 127)) + length.to_bytes(8, "big")
+    return head + bytes(4) + payload
+
+
+class RawPeer:
+    """One end of a stream, on which it is a client or a server.
+
+    Attributes:
+        messages: the whole messages that came.
+        unfinished: what came of the next one.
+        pings: payloads of the pings that came.
+        pongs: payloads of the pongs that came.
+        closed_with: code and reason of the Close that came; code 1005 if it had none.
+        ended: whether the end of the stream was read.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, *, is_client: bool, compression: bool = False) -> None:
+        self.stream = stream
+        self.answers = True  # pings and the Close
+        self.messages: list[str | bytes] = []
+        self.unfinished: str | bytes = b""
+        self.pings: list[bytes] = []
+        self.pongs: list[bytes] = []
+        self.closed_with: tuple[int, str] | None = None
+        self.ended = False
+        self._compression = compression
+        self._wsproto = wsproto.WSConnection(
+            wsproto.ConnectionType.CLIENT if is_client else wsproto.ConnectionType.SERVER
+        )
+        self._open = False
+
+    def _extensions(self) -> list[wsproto.extensions.Extension]:
+        return [PerMessageDeflate()] if self._compression else []
+
+    async def connect(self, path: str = "/") -> None:
+        """Open the WebSocket, as a client."""
+        await self.send(events.Request(host=HOST, target=path, extensions=self._extensions()))
+        await self._shake_hands()
+
+    async def accept(self) -> None:
+        """Open the WebSocket, as a server."""
+        await self._shake_hands()
+
+    async def _shake_hands(self) -> None:
+        while not self._open:
+            assert await self.read(), "the stream ended in the opening handshake"
+
+    async def read(self) -> bool:
+        """Read once and understand it; False at the end of the stream."""
+        data = await self.stream.receive_some(2**16)
+        if not data:
+            self.ended = True
+            return False
+        self._wsproto.receive_data(bytes(data))
+        for event in self._wsproto.events():
+            await self._understand(event)
+        return True
+
+    async def read_to_the_end(self) -> None:
+        """Read until the stream ends."""
+        while await self.read():
+            pass
+
+    async def _understand(self, event: events.Event) -> None:
+        match event:
+            case events.Request():
+                await self.send(events.AcceptConnection(extensions=self._extensions()))
+                self._open = True
+            case events.AcceptConnection():
+                self._open = True
+            case events.TextMessage() | events.BytesMessage():
+                self._add(event)
+            case events.Ping():
+                self.pings.append(bytes(event.payload))
+                if self.answers:
+                    await self.send(event.response())
+            case events.Pong():
+                self.pongs.append(bytes(event.payload))
+            case events.CloseConnection():
+                self.closed_with = int(event.code), event.reason or ""
+                if self.answers and self._wsproto.state is wsproto.ConnectionState.REMOTE_CLOSING:
+                    await self.send(event.response())
+            case _:
+                raise AssertionError(f"wsproto says {event!r}")
+
+    def _add(self, event: events.TextMessage | events.BytesMessage) -> None:
+        piece = event.data if isinstance(event.data, str) else bytes(event.data)
+        if not self.unfinished:
+            self.unfinished = piece
+        elif isinstance(piece, str):
+            assert isinstance(self.unfinished, str)
+            self.unfinished += piece
+        else:
+            assert isinstance(self.unfinished, bytes)
+            self.unfinished += piece
+        if event.message_finished:
+            self.messages.append(self.unfinished)
+            self.unfinished = b""
+
+    async def send(self, event: events.Event) -> None:
+        """Send what wsproto makes of an event."""
+        await self.stream.send_all(self._wsproto.send(event))
+
+    def whole_frames(self) -> bool:
+        """Whether all that came were whole frames, with nothing after the Close."""
+        protocol = self._wsproto._connection and self._wsproto._connection._proto
+        assert isinstance(protocol, FrameProtocol)
+        decoder = protocol._frame_decoder
+        return decoder.header is None and not decoder.buffer.buffer

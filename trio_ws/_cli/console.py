@@ -1,0 +1,187 @@
+"""Standard input and output of ``trio-ws connect``: a person at a terminal, or pipes.
+
+Rules:
+
+1. Reading and writing happen in threads that can be abandoned: neither a person who does not type, nor a pipe that
+   nobody empties, stops the connection. They use file descriptors and not ``sys.stdin`` or ``sys.stdout``, whose locks
+   an abandoned thread would still hold when Python exits.
+2. With a person at a terminal, ``input()`` gives the line editing of readline. What arrives meanwhile is written into
+   rows that are inserted above the line being typed, which stays as it is.
+3. Messages go to standard output, everything else to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import trio
+
+from .lines import InputError
+from .running import Failure
+from .terminal import can_move_cursor, count_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+
+_PROMPT = "> "
+_READ_SIZE = 2**16
+
+
+class Console:
+    """Lines in, messages and notices out.
+
+    Attributes:
+        typed: whether the lines come from a terminal.
+        interactive: whether what arrives is seen there, too.
+    """
+
+    def __init__(self) -> None:
+        self.typed = os.isatty(STDIN)
+        self.interactive = self.typed and os.isatty(STDOUT) and can_move_cursor(os.environ)
+        self._prompting = False
+        self._writing = trio.Lock()
+        self._buffer = bytearray()
+        self._searched = 0
+        self._ended = False
+
+    # ---- in ----
+
+    async def read_line(self) -> str | None:
+        """Read the next line, without its end; None at the end of the input. Cancelled, a line may be lost.
+
+        Raises:
+            InputError: the line is not UTF-8.
+            Failure: the input cannot be read.
+        """
+        try:
+            if self.interactive:
+                return await self._read_typed()
+            line = await self._read_bytes()
+            return None if line is None else line.decode()
+        except UnicodeError:
+            raise InputError("the line is not UTF-8") from None
+
+    async def _read_typed(self) -> str | None:
+        self._prompting = True
+        line = await trio.to_thread.run_sync(_ask, abandon_on_cancel=True)
+        self._prompting = False
+        return line
+
+    async def _read_bytes(self) -> bytes | None:
+        await trio.lowlevel.checkpoint()
+        while (end := self._buffer.find(b"\n", self._searched)) < 0:
+            self._searched = len(self._buffer)
+            if self._ended:
+                rest = bytes(self._buffer)
+                self._buffer.clear()
+                return rest or None
+            try:
+                data = await trio.to_thread.run_sync(os.read, STDIN, _READ_SIZE, abandon_on_cancel=True)
+            except OSError as error:
+                raise Failure(f"cannot read standard input: {error.strerror}") from None
+            self._ended = not data
+            self._buffer += data
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        self._searched = 0
+        return line.removesuffix(b"\r")
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Leave the terminal as it was, even when ``input()`` was abandoned in the midst of a line."""
+        if not self.interactive:
+            yield
+            return
+        with _restored_terminal():
+            try:
+                yield
+            finally:
+                self._prompting = False
+                _write(STDOUT, b"\n")
+
+    # ---- out ----
+
+    async def show(self, message: bytes) -> None:
+        """Write a message to standard output as it is.
+
+        Raises:
+            BrokenPipeError: nobody reads it any more.
+            Failure: it cannot be written.
+        """
+        await self._write(STDOUT, message)
+
+    async def show_line(self, text: str) -> None:
+        """Write one line to standard output; ``text`` is printable.
+
+        Raises:
+            BrokenPipeError: nobody reads it any more.
+            Failure: it cannot be written.
+        """
+        await self._write_line(STDOUT, text)
+
+    async def tell(self, text: str) -> None:
+        """Write one line to standard error; ``text`` is printable. Whether anybody reads it does not matter."""
+        with suppress(BrokenPipeError, Failure):
+            await self._write_line(STDERR, text)
+
+    async def _write_line(self, descriptor: int, text: str) -> None:
+        line = f"{text}\n"
+        if self._prompting and os.isatty(descriptor):
+            line = _insertion(text)
+        await self._write(descriptor, line.encode(errors="backslashreplace"))
+
+    async def _write(self, descriptor: int, data: bytes) -> None:
+        async with self._writing:
+            try:
+                await trio.to_thread.run_sync(_write, descriptor, data, abandon_on_cancel=True)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise Failure(f"cannot write: {error.strerror}") from None
+
+
+def _ask() -> str | None:
+    with suppress(ImportError):
+        import readline  # noqa: F401  # gives input() its editing and history
+    try:
+        line = input(_PROMPT)
+    except EOFError:
+        return None
+    line.encode()  # what was not UTF-8 may have become surrogates
+    return line
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _insertion(text: str) -> str:
+    """Write text above the row of the cursor, and bring the cursor back to where it was in its row."""
+    columns, rows = shutil.get_terminal_size()
+    height = count_rows(text, columns)
+    if height >= rows:
+        return f"\r\x1b[J{text}\n{_PROMPT}"
+    # Save the cursor; make sure of free rows below; insert rows; restore the cursor, whose row has moved down.
+    return "\x1b7" + "\n" * height + f"\x1b[{height}A\r\x1b[{height}L{text}\x1b8\x1b[{height}B"
+
+
+@contextmanager
+def _restored_terminal() -> Iterator[None]:
+    if sys.platform == "win32":
+        yield
+        return
+    import termios
+
+    attributes = termios.tcgetattr(STDIN)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(STDIN, termios.TCSADRAIN, attributes)

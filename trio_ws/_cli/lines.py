@@ -1,0 +1,77 @@
+"""What a line of the input of ``trio-ws connect`` asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .._close import NORMAL, check_close
+from .._websocket import check_payload
+
+
+class InputError(Exception):
+    """A line that cannot be obeyed; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a message."""
+
+    value: str | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Send a ping; None: with a payload of the library's choice."""
+
+    payload: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bye:
+    """Close the connection."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    """Tell the commands."""
+
+
+Command = Send | Ping | Bye | Help
+
+
+def parse_line(line: str) -> Command:
+    """Parse a line: a command if it begins with one slash, else a text message.
+
+    Raises:
+        InputError: it is no command, or a command with wrong arguments.
+    """
+    if not line.startswith("/"):
+        return Send(line)
+    if line.startswith("//"):
+        return Send(line[1:])
+    name, _, rest = line.partition(" ")
+    try:
+        match name:
+            case "/ping":
+                return Ping(check_payload(rest.encode()) if rest else None)
+            case "/binary":
+                return Send(bytes.fromhex(rest))
+            case "/close":
+                return _parse_close(rest)
+            case "/help":
+                return Help()
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from None
+    raise InputError(f"there is no command {name}; /help tells those that are, and //TEXT sends /TEXT")
+
+
+def _parse_close(rest: str) -> Bye:
+    digits, _, reason = rest.strip().partition(" ")
+    if digits and not (digits.isascii() and digits.isdigit()):
+        raise ValueError(f"{digits!r} is not a close code")
+    code = int(digits) if digits else NORMAL
+    check_close(code, reason)
+    return Bye(code, reason)

@@ -1,0 +1,221 @@
+"""``trio-ws serve``: an echo server."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+from .. import SAME_ORIGIN, ConnectionClosed, HTTPResponse, Limits, serve_websocket
+from .._nursery import BackgroundNursery
+from .arguments import add_command, add_shared_arguments, port_number
+from .certificates import make_authority, server_context, throwaway_context, written_to_file
+from .running import FINE, WRONG_USAGE, Failure, run_interruptible
+from .terminal import escape
+
+if TYPE_CHECKING:
+    import ssl
+
+    from .. import Compression, HTTPRequest, WebSocketRequest, WebSocketServer
+    from .._options import Origins
+    from .arguments import Commands
+    from .running import Interrupts
+
+_DESCRIPTION = """\
+An echo server: every message comes back as it was sent. One line is printed for each connection that has ended.
+
+Ctrl-C or SIGTERM closes every connection with code 1001 and ends with status 0; again, it ends at once, with 130.
+
+examples:
+  trio-ws serve --port 0                          a port that is free
+  trio-ws serve --tls                             a throw-away certificate, for loopback names and --host
+  trio-ws serve --host 0.0.0.0 --port 443 --tls --cert-file chain.pem --key-file key.pem
+"""
+
+_DEFAULT_HOST = "127.0.0.1"
+_DEFAULT_PORT = 8080
+
+_PAGE = b"""\
+<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<title>trio-ws serve</title>
+<h1>A WebSocket echo server</h1>
+<p>Open a WebSocket at this address, and every message comes back as it was sent:</p>
+<pre>trio-ws connect URL</pre>
+</html>
+"""
+_PAGE_HEADERS = (("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", "default-src 'none'"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """The arguments of ``trio-ws serve``.
+
+    Raises:
+        Failure: two of them do not go together.
+    """
+
+    host: str | None
+    port: int | None
+    unix: str | None
+    tls: bool
+    cert_file: str | None
+    key_file: str | None
+    origins: list[str]
+    any_origin: bool
+    protocols: list[str]
+    compression: Compression | None
+    max_size: int
+
+    def __post_init__(self) -> None:
+        rules = (
+            ("--unix goes without --host and --port", self.unix is not None and (self.host, self.port) != (None, None)),
+            ("--cert-file needs --tls", self.cert_file is not None and not self.tls),
+            ("--key-file needs --cert-file", self.key_file is not None and self.cert_file is None),
+            ("--any-origin goes without --origin", self.any_origin and bool(self.origins)),
+        )
+        for rule, broken in rules:
+            if broken:
+                raise Failure(rule, WRONG_USAGE)
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the program's."""
+    parser = add_command(commands, "serve", run, ServeOptions, summary="an echo server", description=_DESCRIPTION)
+    parser.add_argument("--host", metavar="ADDRESS", help=f"listen on this name or address (default {_DEFAULT_HOST})")
+    parser.add_argument(
+        "--port",
+        type=port_number,
+        metavar="PORT",
+        help=f"listen on this port; 0 lets the system choose (default {_DEFAULT_PORT})",
+    )
+    parser.add_argument("--unix", metavar="PATH", help="listen on this Unix socket instead")
+    parser.add_argument(
+        "--tls",
+        action="store_true",
+        help="speak TLS; without --cert-file by a throw-away certificate, whose authority's file is printed",
+    )
+    parser.add_argument("--cert-file", metavar="PEM", help="the certificate, and those between it and its authority")
+    parser.add_argument("--key-file", metavar="PEM", help="its key, if that is in a file of its own")
+    parser.add_argument(
+        "--origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        dest="origins",
+        help="take browsers' requests from pages of this origin; may be repeated (default: those of this server)",
+    )
+    parser.add_argument("--any-origin", action="store_true", help="take them from pages of any origin")
+    add_shared_arguments(parser)
+
+
+def run(options: ServeOptions) -> int:
+    """Run the command and return its exit status."""
+    with ExitStack() as stack:
+        context = _make_context(options, stack) if options.tls else None
+        return trio.run(run_interruptible, partial(_serve, options, context))
+
+
+def _make_context(options: ServeOptions, stack: ExitStack) -> ssl.SSLContext:
+    if options.cert_file is not None:
+        return server_context(options.cert_file, options.key_file)
+    authority = make_authority()
+    path = stack.enter_context(written_to_file(authority))
+    _say(f"throw-away certificate: connect with --ca-file {path}")
+    return throwaway_context(authority, options.host)
+
+
+async def _serve(options: ServeOptions, context: ssl.SSLContext | None, interrupts: Interrupts) -> int:
+    interrupted = trio.Event()
+    async with BackgroundNursery() as nursery:
+        with interrupts.ending_gently(interrupted.set):
+            server = await _listen(nursery, options, context)
+            for address in _addresses(server, secure=options.tls):
+                _say(f"listening on {address}")
+            await interrupted.wait()
+            _say(f"closing, with {len(server.connections)} open connections")
+            await server.aclose()
+    return FINE
+
+
+async def _listen(
+    nursery: trio.Nursery, options: ServeOptions, context: ssl.SSLContext | None
+) -> WebSocketServer:
+    host: str | Path
+    port: int | None
+    if options.unix is None:
+        host = _DEFAULT_HOST if options.host is None else options.host
+        port = _DEFAULT_PORT if options.port is None else options.port
+        place = _url_authority(host, port)
+    else:
+        host, port, place = Path(options.unix), None, options.unix
+    serve = partial(
+        serve_websocket,
+        protocols=options.protocols,
+        origins=_origins(options),
+        http_handler=_answer_http,
+        compression=options.compression,
+        limits=Limits(max_message_size=options.max_size),
+    )
+    try:
+        server: WebSocketServer = await nursery.start(serve, _echo, host, port, context)
+    except OSError as error:
+        raise Failure(f"cannot listen on {place}: {error.strerror}") from None
+    except ValueError as error:
+        raise Failure(str(error), WRONG_USAGE) from None
+    return server
+
+
+def _origins(options: ServeOptions) -> Origins | tuple[str | None, ...]:
+    if options.any_origin:
+        return None
+    # None: what is no browser sends no Origin, and is welcome.
+    return (None, *options.origins) if options.origins else SAME_ORIGIN
+
+
+def _addresses(server: WebSocketServer, *, secure: bool) -> list[str]:
+    names = [listener.socket.getsockname() for listener in server.listeners]
+    scheme = "wss" if secure else "ws"
+    return [
+        f"Unix socket {escape(name)}" if isinstance(name, str) else f"{scheme}://{_url_authority(name[0], name[1])}/"
+        for name in names
+    ]
+
+
+async def _echo(request: WebSocketRequest) -> None:
+    messages = 0
+    async with request.accept() as websocket:
+        with suppress(ConnectionClosed):
+            async for message in websocket:
+                messages += 1
+                await websocket.send(message)
+        info = await websocket.wait_closed()
+        with suppress(BrokenPipeError):
+            _say(f"{_describe_peer(request.remote_address)} {escape(request.target)} {info}, {messages} messages")
+
+
+async def _answer_http(request: HTTPRequest) -> HTTPResponse:
+    await trio.lowlevel.checkpoint()
+    if request.method not in ("GET", "HEAD"):
+        return HTTPResponse(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "GET, HEAD"})
+    return HTTPResponse(HTTPStatus.OK, _PAGE_HEADERS, _PAGE)
+
+
+def _describe_peer(address: object) -> str:
+    if isinstance(address, tuple):
+        return _url_authority(address[0], address[1])
+    return "over the Unix socket"
+
+
+def _url_authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
