@@ -6,28 +6,11 @@ from typing import TYPE_CHECKING
 
 import wsproto
 from wsproto import events
-from wsproto.extensions import PerMessageDeflate
-from wsproto.frame_protocol import FrameProtocol
+from wsproto.connection import ConnectionState
+from wsproto.extensions import Extension, PerMessageDeflate
 
 if TYPE_CHECKING:
     import trio
-
-HOST = "test.example"
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455 §1.3
-
-
-def upgrade_request(path: str = "/", *extra: str) -> bytes:
-    """Write the request that opens a WebSocket."""
-    lines = [
-        f"GET {path} HTTP/1.1",
-        f"Host: {HOST}",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        f"Sec-WebSocket-Key: {KEY}",
-        "Sec-WebSocket-Version: 13",
-        *extra,
-    ]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
 def client_frame(first: int, payload: bytes = b"") -> bytes:
@@ -69,12 +52,12 @@ class RawPeer:
         )
         self._open = False
 
-    def _extensions(self) -> list[wsproto.extensions.Extension]:
+    def _extensions(self) -> list[Extension]:
         return [PerMessageDeflate()] if self._compression else []
 
     async def connect(self, path: str = "/") -> None:
         """Open the WebSocket, as a client."""
-        await self.send(events.Request(host=HOST, target=path, extensions=self._extensions()))
+        await self.send(events.Request(host="test.example", target=path, extensions=self._extensions()))
         await self._shake_hands()
 
     async def accept(self) -> None:
@@ -118,7 +101,7 @@ class RawPeer:
                 self.pongs.append(bytes(event.payload))
             case events.CloseConnection():
                 self.closed_with = int(event.code), event.reason or ""
-                if self.answers and self._wsproto.state is wsproto.ConnectionState.REMOTE_CLOSING:
+                if self.answers and self._wsproto.state is ConnectionState.REMOTE_CLOSING:
                     await self.send(event.response())
             case _:
                 raise AssertionError(f"wsproto says {event!r}")
@@ -143,7 +126,7 @@ class RawPeer:
 
     def whole_frames(self) -> bool:
         """Whether all that came were whole frames, with nothing after the Close."""
-        protocol = self._wsproto._connection and self._wsproto._connection._proto
-        assert isinstance(protocol, FrameProtocol)
-        decoder = protocol._frame_decoder
+        if self._wsproto.connection is None:
+            return True
+        decoder = self._wsproto.connection._proto._frame_decoder
         return decoder.header is None and not decoder.buffer.buffer

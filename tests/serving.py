@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
-import os
-import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import trio
-import trustme
 
 import trio_ws
 
+from .raw import client_context, server_context
+
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
 LOCALHOST = "127.0.0.1"
@@ -28,13 +28,8 @@ async def echo(request: trio_ws.WebSocketRequest) -> None:
 
 @functools.cache
 def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Make the contexts of a server on LOCALHOST and of a client that trusts it."""
-    authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(LOCALHOST, key_type=trustme.KeyType.ECDSA).configure_cert(server)
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.configure_trust(client)
-    return server, client
+    """Make the contexts of a server on this machine and of a client that trusts it."""
+    return server_context(), client_context()
 
 
 @asynccontextmanager
@@ -61,12 +56,7 @@ def live_tasks() -> int:
     return count
 
 
-def open_descriptors() -> int:
-    """Count the file descriptors of this process."""
-    return len(os.listdir("/proc/self/fd"))
-
-
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until something becomes true; the caller bounds it."""
-    while not condition():
+    while not condition():  # noqa: ASYNC110
         await trio.sleep(0.001)

@@ -104,7 +104,11 @@ class _Call:
             else:
                 dispatcher = self.dispatcher or Agent()
                 opened = await dispatcher.open(address, handshake, limits=self.limits, ssl_context=self.ssl_context)
-            return start_websocket(opened, options, nursery, url=str(address), is_client=True, shield=shield)
+            try:
+                return start_websocket(opened, options, nursery, url=str(address), is_client=True, shield=shield)
+            except RuntimeError:  # the nursery is closed
+                opened.transport.abort()
+                raise
         raise HandshakeTimeout(f"no WebSocket to {address} within connect_timeout={self.connect_timeout:g} s")
 
 

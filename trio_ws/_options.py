@@ -76,6 +76,9 @@ class Limits:
                 continue
             least = 0 if field.name in ("max_message_size", "control_rate", "close_linger", "max_body_size") else 1
             _check_number(self, field.name, value, least, optional="None" in str(field.type))
+            # What counts bytes or things goes to zlib and to slices, which take an int of a machine word.
+            if "int" in str(field.type) and value is not None and not (isinstance(value, int) and value < 2**62):
+                raise ValueError(f"Limits({field.name}={value!r}): it must be an int below 2**62")
 
     @property
     def fragments(self) -> float:

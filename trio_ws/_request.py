@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from ._net.http1 import BODILESS
 from ._nursery import BackgroundNursery
 from ._opening import Opened, start_websocket
 from ._wire.handshake import check_headers, choose_protocol
@@ -60,7 +61,8 @@ class HTTPResponse:
     body: bytes = b""
 
     def __post_init__(self) -> None:
-        check_answer(self.status, self.headers, self.body)
+        # Kept as they were checked: an iterator gives them only once.
+        object.__setattr__(self, "headers", tuple(check_answer(self.status, self.headers, self.body)))
 
 
 def check_answer(status: int, headers: HeadersLike, body: bytes) -> list[tuple[str, str]]:
@@ -71,6 +73,8 @@ def check_answer(status: int, headers: HeadersLike, body: bytes) -> list[tuple[s
         raise ValueError(f"status {status} is not allowed: it must be from 200 to 599")
     if not isinstance(body, bytes):
         raise TypeError(f"body must be bytes, not {type(body).__name__}")
+    if body and status in BODILESS:
+        raise ValueError(f"body must be empty: an answer of status {status} has none (RFC 9110 §6.4.1)")
     return list(check_headers(headers).raw)
 
 
@@ -81,7 +85,7 @@ class WebSocketRequest:
     without doing either rejects with 500.
     """
 
-    __slots__ = ("_accepted", "_answered", "_exchange", "_options", "_protocols", "_url")
+    __slots__ = ("_accepted", "_answer", "_exchange", "_options", "_protocols", "_url")
 
     def __init__(
         self,
@@ -94,7 +98,7 @@ class WebSocketRequest:
         self._options = options
         self._protocols = protocols
         self._accepted = accepted
-        self._answered = False
+        self._answer = trio.Event()
         request = exchange.request
         self._url = f"{'wss' if request.secure else 'ws'}://{request.host}{request.target}"
 
@@ -122,7 +126,7 @@ class WebSocketRequest:
         answer, agreement = self._exchange.accept(
             protocol=protocol, compression=self._options.compression, headers=headers
         )
-        self._answered = True
+        self._answer.set()
         opened = Opened(
             transport=self._exchange.transport,
             agreement=agreement,
@@ -158,17 +162,25 @@ class WebSocketRequest:
         """
         fields = check_answer(status, headers, body)
         self._check_unanswered()
-        self._answered = True
+        self._answer.set()
         await self._exchange.refuse(status, fields, body)
 
+    async def drop_if_unanswered(self) -> None:
+        """Wait for the answer; cancelled before there is one, the connection is gone: nobody else would end it."""
+        try:
+            await self._answer.wait()
+        finally:
+            if not self._answer.is_set():
+                self._exchange.transport.abort()
+
     def _check_unanswered(self) -> None:
-        if self._answered:
+        if self._answer.is_set():
             raise RuntimeError("the request was answered before")
 
     @property
     def answered(self) -> bool:
         """Whether it was accepted or rejected."""
-        return self._answered
+        return self._answer.is_set()
 
     @property
     def url(self) -> str:

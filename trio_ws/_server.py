@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import math
@@ -160,10 +161,19 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
         close_timeout=close_timeout,
         instruments=instruments,
     )
-    if max_connections is not None and (isinstance(max_connections, bool) or max_connections < 1):
-        raise ValueError(f"max_connections={max_connections!r}: it must be at least 1, or None")
+    _check_handler(handler)
+    if max_connections is not None:
+        if isinstance(max_connections, bool) or not isinstance(max_connections, int):
+            raise TypeError(f"max_connections must be an int or None, not {max_connections!r}")
+        if max_connections < 1:
+            raise ValueError(f"max_connections={max_connections}: it must be at least 1, or None")
     listeners = await _listen(host, port)
     await WebSocketServer(handler, options, listeners, max_connections)._run(task_status)
+
+
+def _check_handler(handler: object) -> None:
+    if not callable(handler):
+        raise TypeError(f"handler must be an async function, not {handler!r}")
 
 
 async def _listen(host: str | os.PathLike[str] | None, port: int | None) -> list[trio.SocketListener]:
@@ -285,14 +295,14 @@ class WebSocketServer:
     def _close_listeners(self) -> None:
         for listener in self.listeners:
             listener.socket.close()
-        for path in self._socket_paths:
-            try:
-                os.unlink(path)
-            except FileNotFoundError:
-                continue
+        while self._socket_paths:  # once: the path may be another server's soon
+            with contextlib.suppress(OSError):
+                os.unlink(self._socket_paths.pop())
 
     async def _accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
         while True:
+            # No place is taken before somebody calls: another listener may need it.
+            await trio.lowlevel.wait_readable(listener.socket)
             if self._free is not None:
                 await self._free.acquire()
             try:
@@ -360,16 +370,19 @@ async def wrap_server_stream(
         InvalidHandshake: without a handler: what came was no request for a WebSocket that may be accepted. It has been
             answered.
     """
+    if handler is not None:
+        _check_handler(handler)
     service = Service(_check_options(**options))
     transport = StreamTransport(stream, nursery)
-    if handler is not None:
-        nursery.start_soon(service.serve, transport, handler)
-        await trio.lowlevel.checkpoint()
-        return None
     try:
+        if handler is not None:
+            await trio.lowlevel.checkpoint()
+            nursery.start_soon(service.serve, transport, handler)
+            return None
         request = await service.read_request(transport)
         if request is None:
             raise InvalidHandshake("the stream brought no request for a WebSocket that may be accepted")
+        nursery.start_soon(request.drop_if_unanswered)
         return request
     except BaseException:  # cancelled or failed: nothing is left open
         transport.abort()

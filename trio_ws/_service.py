@@ -88,12 +88,17 @@ class Service:
         secured = await self._secure(transport, deadline)
         if secured is None:
             return None
+        to_head = False
         try:
-            return await self._read_request(secured, deadline)
+            read = await self._read_head(secured, deadline)
+            if read is None:
+                return None
+            to_head = read[0].method == "HEAD"
+            return await self._take(secured, *read)
         except Refusal as refusal:
             logger.debug("refused %r with %.256r", transport.remote_address, str(refusal))
             body = refusal.reason_text.encode()
-            answer = answer_bytes(refusal.status, [*refusal.headers, _PLAIN_TEXT], body)
+            answer = answer_bytes(refusal.status, [*refusal.headers, _PLAIN_TEXT], body, to_head=to_head)
             await send_answer(secured, answer, self._limits)
             return None
 
@@ -120,12 +125,13 @@ class Service:
         with self._while_opening(deadline) as scope:
             try:
                 await tls.handshake()
-            except OSError as error:  # ssl.SSLError is one
+            # ssl.SSLError, or what broke the transport: a stream may be anybody's and raise anything.
+            except Exception as error:
                 logger.debug("no TLS with %r: %.256r", transport.remote_address, error)
                 return None
         return None if scope.cancelled_caught else tls
 
-    async def _read_request(self, transport: Transport, deadline: float) -> WebSocketRequest | None:
+    async def _read_head(self, transport: Transport, deadline: float) -> tuple[RequestHead, bytes] | None:
         read: tuple[RequestHead, bytes] | None = None
         with self._while_opening(deadline) as scope:
             read = await read_request(transport, self._limits)
@@ -133,9 +139,10 @@ class Service:
             if self.closing:
                 raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The server is closing.")
             raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "The request took too long.")
-        if read is None:
-            return None
-        head, rest = read
+        return read
+
+    async def _take(self, transport: Transport, head: RequestHead, rest: bytes) -> WebSocketRequest | None:
+        """Take a request whose head has come: answer it if it asks for no WebSocket."""
         if not wants_websocket(head.headers):
             await self._answer_plain(transport, head)
             return None

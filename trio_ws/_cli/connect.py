@@ -336,5 +336,7 @@ def _explain_rejection(error: HandshakeRejected) -> str:
 def _explain_os_error(error: OSError) -> str:
     """Say what the system said, of each address that was tried."""
     causes = error.__cause__.exceptions if isinstance(error.__cause__, ExceptionGroup) else [error]
-    reasons = [os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else str(cause) for cause in causes]
+    reasons = [
+        os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else str(cause) for cause in causes
+    ]
     return ", ".join(dict.fromkeys(reasons))

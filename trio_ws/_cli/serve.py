@@ -144,9 +144,7 @@ async def _serve(options: ServeOptions, context: ssl.SSLContext | None, interrup
     return FINE
 
 
-async def _listen(
-    nursery: trio.Nursery, options: ServeOptions, context: ssl.SSLContext | None
-) -> WebSocketServer:
+async def _listen(nursery: trio.Nursery, options: ServeOptions, context: ssl.SSLContext | None) -> WebSocketServer:
     host: str | Path
     port: int | None
     if options.unix is None:

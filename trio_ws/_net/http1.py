@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_INFORMATIONAL = 8  # answers of 1xx before the one that counts
 
+BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+
 _BLANK_LINE = b"\r\n\r\n"
 _OURS = ("connection", "content-length", "transfer-encoding")
 _KNOWN_STATUS = frozenset(status.value for status in HTTPStatus)
@@ -94,21 +96,28 @@ def answer_bytes(status: int, headers: list[tuple[str, str]], body: bytes = b"",
         # RFC 9110 §7.8: an Upgrade header needs its connection option, beside the close.
         option = "Upgrade, close" if any(name.lower() == "upgrade" for name, _ in headers) else "close"
         fields = [(name, value) for name, value in headers if name.lower() not in _OURS]
-        fields += [("Content-Length", str(len(body))), ("Connection", option)]
+        if status not in BODILESS:  # RFC 9110 §8.6
+            fields.append(("Content-Length", str(len(body))))
+        fields.append(("Connection", option))
     head = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in fields)]
     return "\r\n".join(head).encode("latin-1") + _BLANK_LINE + (b"" if to_head else body)
 
 
 async def send_answer(transport: Transport, answer: bytes, limits: Limits) -> None:
-    """Send a last answer and end the transport so that it arrives: an early close could destroy it (RFC 9112 §9.6)."""
+    """Send a last answer and end the transport so that it arrives: an early close could destroy it (RFC 9112 §9.6).
+
+    All within ``limits.close_linger`` seconds; cancelled, the transport has ended too.
+    """
     transport.write(answer)
-    while transport.unsent:
-        await transport.drain()
-    transport.write_eof()
-    with trio.move_on_after(limits.close_linger):
-        while transport.read() != b"":
-            await transport.wait_readable()
-    transport.abort()
+    try:
+        with trio.move_on_after(limits.close_linger):
+            while transport.unsent:
+                await transport.drain()
+            transport.write_eof()
+            while transport.read() != b"":
+                await transport.wait_readable()
+    finally:
+        transport.abort()
 
 
 class Http1Exchange:

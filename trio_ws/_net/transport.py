@@ -288,6 +288,10 @@ class StreamTransport(Transport):
             self._moved.unpark_all()
         if isinstance(self._stream, trio.abc.HalfCloseableStream):
             await self._stream.send_eof()
+        elif self._arrived is None:
+            # Only closing tells the peer, so this reads as ended, and the owner closes it.
+            self._arrived = b""
+            self._wake.unpark_all()
 
     async def _say_last_words(self) -> None:
         await self._stream.send_all(self._last_words)
