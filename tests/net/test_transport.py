@@ -382,6 +382,13 @@ class Mute(Plain):
         raise OSError("mute")
 
 
+class Full(Plain):
+    """A stream that never has room."""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.sleep_forever()
+
+
 class Stuck(Plain):
     """A stream that cannot be closed in peace."""
 
@@ -539,7 +546,7 @@ async def test_a_stream_that_cannot_be_read_reads_as_ended(spare_nursery: trio.N
 
 
 async def test_a_stream_that_cannot_be_written_to_drops_what_waits(spare_nursery: trio.Nursery) -> None:
-    ours, _ = memory_stream_pair()
+    ours, theirs = memory_stream_pair()
     with aborting(StreamTransport(Mute(ours), spare_nursery)) as transport:
         transport.write(b"hello")
         async with trio.open_nursery() as nursery:
@@ -547,6 +554,9 @@ async def test_a_stream_that_cannot_be_written_to_drops_what_waits(spare_nursery
             nursery.start_soon(transport.drain)
         assert transport.unsent == 0
         assert repr(transport.error) == "OSError('mute')"
+        assert transport.read() == b""
+        await theirs.send_all(b"later")
+        await wait_all_tasks_blocked()
         assert transport.read() == b""
 
 
@@ -558,6 +568,9 @@ async def test_a_stream_that_breaks_gives_what_had_come_and_then_ends(spare_nurs
         transport.write(b"hello")
         await wait_all_tasks_blocked()
         assert transport.read() == b"last"
+        await wait_all_tasks_blocked()
+        assert transport.read() == b""
+        await theirs.send_all(b"later")
         await wait_all_tasks_blocked()
         assert transport.read() == b""
 
@@ -573,7 +586,7 @@ async def test_abort_wakes_whoever_waits_on_a_stream_and_closes_it(spare_nursery
             transport.abort()
         assert transport.unsent == 0
         assert transport.read() == b""
-        assert await theirs.receive_some() == b""
+        await read_all(theirs)
         transport.abort()
         transport.write(b"too late")
         transport.wake()
@@ -590,15 +603,15 @@ async def test_the_last_words_before_abort_arrive_if_there_is_room(spare_nursery
         assert await read_all(theirs) == b"goodbye"
 
 
-async def test_last_words_never_wait_for_a_reader(spare_nursery: trio.Nursery) -> None:
-    ours, theirs = lockstep_stream_pair()
-    with aborting(StreamTransport(ours, spare_nursery)) as transport:
+async def test_last_words_never_wait_for_room(spare_nursery: trio.Nursery) -> None:
+    ours, theirs = memory_stream_pair()
+    with aborting(StreamTransport(Full(ours), spare_nursery)) as transport:
         await wait_all_tasks_blocked()
         transport.write(b"goodbye")
         transport.abort()
         await wait_all_tasks_blocked()
         assert not spare_nursery.child_tasks
-        assert await theirs.receive_some() == b""
+        assert await read_all(theirs) == b""
 
 
 async def test_no_last_words_follow_a_half_sent_chunk(spare_nursery: trio.Nursery) -> None:

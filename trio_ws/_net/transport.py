@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -207,7 +208,7 @@ class StreamTransport(Transport):
             await trio.lowlevel.checkpoint()
 
     async def wait_readable(self) -> None:
-        if self._arrived is None and not self._closed:
+        if self._arrived is None and not self._closed and self.error is None:
             await self._wake.park()
         else:
             await trio.lowlevel.checkpoint()
@@ -219,7 +220,7 @@ class StreamTransport(Transport):
         if data:
             self._arrived = None
             self._taken.unpark_all()
-        return data
+        return b"" if data is None and self.error is not None else data
 
     def wake(self) -> None:
         self._wake.unpark_all()
@@ -252,7 +253,7 @@ class StreamTransport(Transport):
                 if self._last_words:
                     await self._guard(self._say_last_words)
                 scope.cancel()
-        await trio.aclose_forcefully(self._stream)
+        await self._guard(partial(trio.aclose_forcefully, self._stream))
 
     async def _guard(self, pump: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -261,8 +262,6 @@ class StreamTransport(Transport):
         except Exception as error:
             self.error = error
             self._unsent.clear()
-            if self._arrived is None:
-                self._arrived = b""
             self.wake()
 
     async def _receive_all(self) -> None:
