@@ -215,21 +215,42 @@ class ScriptedTransport(Transport):
     """A transport that gives what a test wrote down, and keeps what it is given.
 
     Args:
-        arriving: what each read gives: bytes, None for nothing yet; ``b""`` when it is used up, or waiting for ever.
-        endless: wait for ever when the script is used up.
+        arriving: what each read gives: bytes, or None for nothing yet; ``b""`` when it is used up.
+        endless: when it is used up, nothing comes rather than the end.
     """
 
-    __slots__ = ("aborted", "arriving", "ended", "endless", "held", "room", "written")
+    __slots__ = ("_waiting", "aborted", "arriving", "ended", "endless", "far", "held", "piece", "room", "written")
 
     def __init__(self, arriving: Iterable[bytes | None] = (), *, endless: bool = False) -> None:
         self.arriving = deque(arriving)
         self.endless = endless
         self.error = None
+        self.far: ScriptedTransport | None = None
+        self.piece = 2**16
         self.written = b""
         self.held = b""
         self.room = True  # False: what is written waits for drain()
         self.ended = False
         self.aborted = False
+        self._waiting = trio.lowlevel.ParkingLot()
+
+    @classmethod
+    def pair(cls, piece: int = 2**16) -> tuple[ScriptedTransport, ScriptedTransport]:
+        """Make two that are joined; each read gives at most so many bytes."""
+        one, other = cls(endless=True), cls(endless=True)
+        one.far, other.far = other, one
+        one.piece = other.piece = piece
+        return one, other
+
+    def feed(self, data: bytes) -> None:
+        """Let some bytes arrive."""
+        self.arriving.extend(data[start : start + self.piece] for start in range(0, len(data), self.piece))
+        self.wake()
+
+    def finish(self) -> None:
+        """Let the end arrive, after all else."""
+        self.endless = False
+        self.wake()
 
     @property
     def unsent(self) -> int:
@@ -244,31 +265,48 @@ class ScriptedTransport(Transport):
         return ("127.0.0.1", 4711)
 
     def write(self, data: bytes) -> None:
+        if self.error is not None or self.aborted:
+            return
         if self.room:
-            self.written += data
+            self._send(data)
         else:
             self.held += data
 
+    def _send(self, data: bytes) -> None:
+        self.written += data
+        if self.far is not None:
+            self.far.feed(data)
+
     async def drain(self) -> None:
         await trio.lowlevel.checkpoint()
-        self.written, self.held = self.written + self.held[:1], self.held[1:]
+        data, self.held = self.held, b""
+        self._send(data)
 
     async def wait_readable(self) -> None:
-        if self.endless and not self.arriving:
-            await trio.sleep_forever()
-        await trio.lowlevel.checkpoint()
+        if self.endless and not self.arriving and not self.aborted:
+            await self._waiting.park()
+        else:
+            await trio.lowlevel.checkpoint()
 
     def read(self) -> bytes | None:
+        if self.aborted:
+            return b""
         if self.arriving:
             return self.arriving.popleft()
         return None if self.endless else b""
 
     def wake(self) -> None:
-        raise NotImplementedError
+        self._waiting.unpark_all()
 
     def write_eof(self) -> None:
         assert not self.held
         self.ended = True
+        if self.far is not None:
+            self.far.finish()
 
     def abort(self) -> None:
         self.aborted = True
+        self.held = b""
+        self.wake()
+        if self.far is not None:
+            self.far.finish()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import trio
 import wsproto
 from wsproto import events
 from wsproto.connection import ConnectionState
 from wsproto.extensions import Extension, PerMessageDeflate
-
-if TYPE_CHECKING:
-    import trio
 
 
 def client_frame(first: int, payload: bytes = b"") -> bytes:
@@ -30,7 +26,6 @@ class RawPeer:
 
     Attributes:
         messages: the whole messages that came.
-        unfinished: what came of the next one.
         pings: payloads of the pings that came.
         pongs: payloads of the pongs that came.
         closed_with: code and reason of the Close that came; code 1005 if it had none.
@@ -41,7 +36,7 @@ class RawPeer:
         self.stream = stream
         self.answers = True  # pings and the Close
         self.messages: list[str | bytes] = []
-        self.unfinished: str | bytes = b""
+        self._pieces: list[str | bytes] = []  # of the next one
         self.pings: list[bytes] = []
         self.pongs: list[bytes] = []
         self.closed_with: tuple[int, str] | None = None
@@ -70,7 +65,10 @@ class RawPeer:
 
     async def read(self) -> bool:
         """Read once and understand it; False at the end of the stream."""
-        data = await self.stream.receive_some(2**16)
+        try:
+            data = await self.stream.receive_some(2**16)
+        except trio.BrokenResourceError:
+            data = b""
         if not data:
             self.ended = True
             return False
@@ -79,10 +77,21 @@ class RawPeer:
             await self._understand(event)
         return True
 
+    async def read_until(self, last: str | bytes) -> None:
+        """Read messages up to this one."""
+        while not self.messages or self.messages[-1] != last:
+            assert await self.read(), f"the stream ended before {last!r:.50}"
+
     async def read_to_the_end(self) -> None:
         """Read until the stream ends."""
         while await self.read():
             pass
+
+    async def finish(self) -> None:
+        """Read on to the Close or to the end, and close the stream."""
+        while self.closed_with is None and not self.ended:
+            await self.read()
+        await trio.aclose_forcefully(self.stream)
 
     async def _understand(self, event: events.Event) -> None:
         match event:
@@ -107,18 +116,11 @@ class RawPeer:
                 raise AssertionError(f"wsproto says {event!r}")
 
     def _add(self, event: events.TextMessage | events.BytesMessage) -> None:
-        piece = event.data if isinstance(event.data, str) else bytes(event.data)
-        if not self.unfinished:
-            self.unfinished = piece
-        elif isinstance(piece, str):
-            assert isinstance(self.unfinished, str)
-            self.unfinished += piece
-        else:
-            assert isinstance(self.unfinished, bytes)
-            self.unfinished += piece
+        self._pieces.append(event.data if isinstance(event.data, str) else bytes(event.data))
         if event.message_finished:
-            self.messages.append(self.unfinished)
-            self.unfinished = b""
+            empty = self._pieces[0][:0]
+            self.messages.append(empty.join(self._pieces))  # type: ignore[arg-type]  # all of one type
+            self._pieces.clear()
 
     async def send(self, event: events.Event) -> None:
         """Send what wsproto makes of an event."""

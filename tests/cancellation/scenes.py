@@ -83,8 +83,7 @@ class Scene:
                 request = await trio_ws.wrap_server_stream(nursery, ours, **options)  # type: ignore[call-overload]
                 async with request.accept() as websocket:
                     yield websocket, peer
-            await websocket.aclose()
-            await trio.aclose_forcefully(theirs)
+            await finish(websocket, peer)
 
     @asynccontextmanager
     async def _tcp(
@@ -93,8 +92,7 @@ class Scene:
         make = self._tcp_client if self.is_client else self._tcp_server
         async with make(compression, buffers, options) as (websocket, peer):
             yield websocket, peer
-            await websocket.aclose()
-            await trio.aclose_forcefully(peer.stream)
+            await finish(websocket, peer)
 
     @staticmethod
     @asynccontextmanager
@@ -136,6 +134,13 @@ class Scene:
             peer = RawPeer(stream, is_client=True, compression=compression)
             await peer.connect()
             yield given[0], peer
+
+
+async def finish(websocket: trio_ws.WebSocket, peer: RawPeer) -> None:
+    """Close on both sides."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(peer.finish)
+        await websocket.aclose()
 
 
 def shrink(sock: trio.socket.SocketType | socket.socket, size: int | None) -> None:

@@ -6,28 +6,23 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from .harness import cancel_everywhere
-from .scenes import SCENES, TCP_SCENES
+from .scenes import SCENES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from ..raw_peer import RawPeer
     from .harness import Act
     from .scenes import Scene
 
 every_scene = pytest.mark.parametrize("scene", SCENES, ids=str)
 
 MEBIBYTE = 2**20
-SMALL_BUFFER = 4096  # bytes that a socket holds
+SMALL_BUFFER = 8192  # bytes that a socket holds
+STRIDE = 23  # one large message takes hundreds of steps
 WORDS = "the quick brown fox jumps over the lazy dog; "
-
-
-async def read_until(peer: RawPeer, last: str | bytes) -> None:
-    """Read messages up to this one."""
-    while not peer.messages or peer.messages[-1] != last:
-        assert await peer.read()
 
 
 @every_scene
@@ -38,13 +33,13 @@ def test_a_small_message_is_sent_whole_or_not_at_all(scene: Scene) -> None:
         async with scene.connected() as (websocket, peer):
 
             async def act() -> None:
-                for message in ("one", b"two", "three"):
+                for message in ("one", b"two", "three", b"four", "five", b"six", "seven", b"eight"):
                     await websocket.send(message)
                     sent.append(message)
 
             yield act
             await websocket.send("after")
-            await read_until(peer, "after")
+            await peer.read_until("after")
             assert peer.messages == [*sent, "after"]
             assert peer.whole_frames()
 
@@ -53,23 +48,48 @@ def test_a_small_message_is_sent_whole_or_not_at_all(scene: Scene) -> None:
 
 @every_scene
 def test_a_large_message_to_a_slow_reader_is_sent_whole_or_not_at_all(scene: Scene) -> None:
-    messages = [bytes([number]) * MEBIBYTE for number in range(3)]
+    large = "x" * MEBIBYTE
 
     @asynccontextmanager
     async def scenario() -> AsyncGenerator[Act, None]:
-        sent: list[bytes] = []
-        async with scene.connected(buffers=SMALL_BUFFER) as (websocket, peer):
+        sent: list[str | bytes] = []
+        async with scene.connected(buffers=SMALL_BUFFER) as (websocket, peer), trio.open_nursery() as nursery:
+
+            async def act() -> None:
+                for message in (large, "next"):  # the next one has to wait until most of it has gone
+                    await websocket.send(message)
+                    sent.append(message)
+
+            nursery.start_soon(peer.read_until, "after")
+            yield act
+            await websocket.send("after")
+        assert peer.messages == [*sent, "after"]
+        assert peer.whole_frames()
+
+    cancel_everywhere(scenario, at_least=8, clock=scene.clock, stride=STRIDE)
+
+
+@every_scene
+def test_a_cancelled_compressed_message_leaves_the_window_as_it_was(scene: Scene) -> None:
+    messages = [WORDS * number for number in range(30, 36)]
+
+    @asynccontextmanager
+    async def scenario() -> AsyncGenerator[Act, None]:
+        sent: list[str | bytes] = []
+        async with scene.connected(compression=True) as (websocket, peer):
+            assert "permessage-deflate" in websocket.extensions
+            assert "takeover" not in websocket.extensions
 
             async def act() -> None:
                 for message in messages:
                     await websocket.send(message)
                     sent.append(message)
 
-            async with reading_on(peer):
-                yield act
-                await websocket.send("after")
-                await read_until(peer, "after")
-            assert peer.messages == [*sent, "after"]
-            assert peer.whole_frames()
+            yield act
+            for message in (WORDS * 40, WORDS * 41):
+                await websocket.send(message)
+            await peer.read_until(WORDS * 41)
+            assert peer.messages == [*sent, WORDS * 40, WORDS * 41]
+            assert websocket.statistics().bytes_sent < sum(map(len, peer.messages)) / 10
 
-    cancel_everywhere(scenario, at_least=8, clock=scene.clock, stride=7 if scene in TCP_SCENES else 3)
+    cancel_everywhere(scenario, at_least=12, clock=scene.clock)

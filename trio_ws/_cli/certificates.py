@@ -42,6 +42,11 @@ def throwaway_context(authority: trustme.CA, host: str | None = None) -> ssl.SSL
     return context
 
 
+def trusting_context(authority: trustme.CA) -> ssl.SSLContext:
+    """Make a client's context that trusts the authority, and no others."""
+    return ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+
+
 def server_context(cert_file: str, key_file: str | None) -> ssl.SSLContext:
     """Make a server's context with a certificate of the user's.
 

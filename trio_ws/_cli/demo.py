@@ -1,6 +1,6 @@
 """``trio-ws demo``: a server and a client in one process, and what they say to each other over TLS on loopback.
 
-Everything that is shown was checked: :func:`check` ends the demo with status 1 as soon as something is not as it should
+Whatever is shown was checked: :meth:`_Demo.check` ends the demo with status 1 as soon as something is not as it should
 be.
 """
 
@@ -8,36 +8,39 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import random
-import ssl
 import statistics
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
 import trio
 
 from .. import (
     CloseInfo,
-    ConnectionClosed,
     HandshakeRejected,
+    Instrument,
+    WebSocketError,
     __version__,
     open_websocket,
     serve_websocket,
 )
 from .._nursery import BackgroundNursery
 from .arguments import add_command
-from .certificates import make_authority, throwaway_context
+from .certificates import make_authority, throwaway_context, trusting_context
 from .running import FINE, Failure, run_interruptible
 from .terminal import Progress, Screen, Style, escape, megabytes_per_second
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import ssl
+    from collections.abc import Awaitable, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
-    from .. import Statistics, WebSocket, WebSocketRequest, WebSocketServer
+    from .. import Headers, Statistics, WebSocket, WebSocketRequest, WebSocketServer
     from .._net.tls import TLSTransport
     from .arguments import Commands
     from .running import Interrupts
@@ -50,29 +53,22 @@ Exit status: 0 if everything that is shown was checked and true, 1 if not.
 """
 
 _HOST = "127.0.0.1"
-_PROTOCOLS = ("demo.v2", "demo.v1")
-_CHOSEN_PROTOCOL = "demo.v1"
-_TEXT = "Déjà vu: €5 for a " + "\N{SNOWMAN}"
+_OFFERED_PROTOCOLS = ("demo.v2", "demo.v1")
+_SPOKEN_PROTOCOL = "demo.v1"
+_TEXT = "D\xe9j\xe0 vu, 5 \u20ac"
 _BINARY = bytes(range(256))
 _CHUNK = 2**18
 _CHUNKS = 64
 _PINGS = 20
-_REJECTION = b"Nobody is let in here."
-_TIME_LIMIT = 60.0  # seconds; on an idle machine it takes about one
-_SHOWN_HEADERS = ("Host", "Upgrade", "Connection")
+_REJECTION = b"Nobody may come in here."
+_BUG = "a bug, put here on purpose"
+_TIME_LIMIT = 60.0  # seconds; a slow machine needs a tenth of it
+_SERVER_LOG = "trio_ws.server"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
     """The arguments of ``trio-ws demo``: none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """What the server knew of a connection when it had ended."""
-
-    info: CloseInfo
-    statistics: Statistics
 
 
 def add_parser(commands: Commands) -> None:
@@ -82,14 +78,253 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: DemoOptions) -> int:
     """Run the command and return its exit status."""
-    return trio.run(run_interruptible, _limited_demo)
+    return trio.run(run_interruptible, _run_in_time)
 
 
-async def _limited_demo(interrupts: Interrupts) -> int:
-    with trio.move_on_after(_TIME_LIMIT):
-        await _Demo(Screen(sys.stdout)).run()
-        return FINE
-    raise Failure(f"the demo took more than {_TIME_LIMIT:g} s")
+async def _run_in_time(interrupts: Interrupts) -> int:
+    try:
+        with trio.move_on_after(_TIME_LIMIT):
+            await _show_everything(Screen(sys.stdout))
+            return FINE
+    except BrokenPipeError:
+        raise
+    except (WebSocketError, OSError) as error:
+        raise Failure(f"{type(error).__name__}: {error}") from None
+    raise Failure(f"it took more than {_TIME_LIMIT:g} s")
+
+
+# ---- the server ----
+
+
+async def serve_demo(request: WebSocketRequest) -> None:
+    """Serve one connection of the demo; its path says how."""
+    if request.path == "/private":
+        await request.reject(HTTPStatus.FORBIDDEN, {"Content-Type": "text/plain"}, _REJECTION)
+        return
+    async with request.accept() as websocket:
+        if request.path == "/enough":
+            await websocket.aclose(4000, "enough")
+        elif request.path == "/bug":
+            raise RuntimeError(_BUG)
+        async for message in websocket:
+            await websocket.send(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ending:
+    """What the server knew of a connection when it had ended."""
+
+    info: CloseInfo
+    statistics: Statistics
+
+
+class _Endings(Instrument):
+    """Hears of the server's connections how they end."""
+
+    def __init__(self) -> None:
+        self.sender, self.receiver = trio.open_memory_channel[_Ending](math.inf)
+
+    def websocket_close(self, websocket: WebSocket, info: CloseInfo) -> None:
+        self.sender.send_nowait(_Ending(info=info, statistics=websocket.statistics()))
+
+
+@contextmanager
+def _captured_log() -> Iterator[list[logging.LogRecord]]:
+    """Collect what the server logs, instead of having it printed."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    logger = logging.getLogger(_SERVER_LOG)
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield records
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates
+
+
+# ---- the client, and what it shows ----
+
+
+async def _show_everything(screen: Screen) -> None:
+    screen.line(f"trio-ws {__version__}: a server and a client in this process, over TLS on loopback")
+    authority = make_authority()
+    endings = _Endings()
+    serve = partial(serve_websocket, protocols=_SPOKEN_PROTOCOL, instruments=[endings])
+    with _captured_log() as log, endings.sender, endings.receiver:
+        async with BackgroundNursery() as nursery:
+            server = await nursery.start(serve, serve_demo, _HOST, 0, throwaway_context(authority))
+            await _Demo(screen, server, trusting_context(authority), endings, log).run()
+
+
+class _Demo:
+    """The steps of the demo."""
+
+    def __init__(
+        self,
+        screen: Screen,
+        server: WebSocketServer,
+        context: ssl.SSLContext,
+        endings: _Endings,
+        log: list[logging.LogRecord],
+    ) -> None:
+        self._screen = screen
+        self._server = server
+        self._context = context
+        self._endings = endings
+        self._log = log
+        self._checks = 0
+
+    async def run(self) -> None:
+        """Show every step."""
+        started_at = trio.current_time()
+        async with self._open("/echo", _OFFERED_PROTOCOLS) as websocket:
+            self._show_handshake(websocket)
+            self._show_agreement(websocket)
+            await self._show_messages(websocket)
+            await self._show_file(websocket)
+            await self._show_pings(websocket)
+        await self._show_statistics(websocket)
+        await self._show_rejection()
+        await self._show_closing()
+        self._screen.line()
+        elapsed = trio.current_time() - started_at
+        self._screen.line(self._screen.paint(f"All {self._checks} checks passed in {elapsed:.1f} s.", Style.GOOD))
+
+    def check(self, holds: bool, otherwise: str) -> None:
+        """Count a check that holds.
+
+        Raises:
+            Failure: it does not.
+        """
+        if not holds:
+            raise Failure(f"the demo has failed: {otherwise}")
+        self._checks += 1
+
+    def _open(self, path: str, protocols: tuple[str, ...] = ()) -> AbstractAsyncContextManager[WebSocket]:
+        url = f"wss://{_HOST}:{self._server.port}{path}"
+        return open_websocket(url, protocols, ssl_context=self._context)
+
+    def _show_handshake(self, websocket: WebSocket) -> None:
+        self._screen.heading(f"Opening handshake with {websocket.url}")
+        self._show_head(">", Style.SENT, "GET /echo HTTP/1.1", websocket.request_headers)
+        self._show_head("<", Style.RECEIVED, "HTTP/1.1 101 Switching Protocols", websocket.response_headers)
+        self.check(websocket.http_version == "1.1", f"HTTP/{websocket.http_version} was not asked for")
+
+    def _show_head(self, mark: str, style: Style, first_line: str, headers: Headers) -> None:
+        self._screen.line(self._screen.paint(f"  {mark} {first_line}", style))
+        for name, value in headers.raw:
+            self._screen.line(self._screen.paint(f"  {mark} ", style) + escape(f"{name}: {value}"))
+
+    def _show_agreement(self, websocket: WebSocket) -> None:
+        self._screen.heading("Agreed")
+        tls = cast("TLSTransport", websocket._connection.transport).tls
+        cipher, certificate = tls.cipher(), tls.getpeercert()
+        self.check(cipher is not None and tls.version() in ("TLSv1.2", "TLSv1.3"), f"TLS version {tls.version()}")
+        self.check(bool(certificate), "the server has no certificate that was verified")
+        self._screen.fact("TLS", f"{tls.version()}, {cipher and cipher[0]}")
+        self._screen.fact("certificate", f"verified, issued by {_issuer(certificate)}")
+        self.check(websocket.protocol == _SPOKEN_PROTOCOL, f"the subprotocol is {websocket.protocol!r}")
+        self._screen.fact("subprotocol", f"{websocket.protocol}, of {' and '.join(_OFFERED_PROTOCOLS)}")
+        self.check(websocket.extensions.startswith("permessage-deflate"), f"extensions {websocket.extensions!r}")
+        self._screen.fact("compression", websocket.extensions)
+
+    async def _show_messages(self, websocket: WebSocket) -> None:
+        self._screen.heading("Messages, sent and echoed back")
+        await self._show_echo(websocket, "text", _TEXT, repr(_TEXT))
+        await self._show_echo(websocket, "binary", _BINARY, f"{len(_BINARY)} bytes, {_BINARY[:4].hex(' ')} ...")
+
+    async def _show_echo(self, websocket: WebSocket, kind: str, message: str | bytes, shown: str) -> None:
+        started_at = trio.current_time()
+        await websocket.send(message)
+        echo = await websocket.receive()
+        elapsed = trio.current_time() - started_at
+        self.check(type(echo) is type(message) and echo == message, f"the echo of the {kind} message differs")
+        self._screen.fact(kind, f"{shown}, the same came back after {_milliseconds(elapsed)}")
+
+    async def _show_file(self, websocket: WebSocket) -> None:
+        self._screen.heading(
+            f"A file of {_CHUNK * _CHUNKS // 2**20} MiB, half text, half random, in messages of {_CHUNK // 2**10} KiB"
+        )
+        file = make_file()
+        frames_before = websocket.statistics().bytes_sent
+        digest = hashlib.sha256()
+        progress = Progress(self._screen, len(file))
+        async with BackgroundNursery() as nursery:
+            nursery.start_soon(_send_file, websocket, file)
+            for start in range(0, len(file), _CHUNK):
+                echo = await websocket.receive()
+                self.check(echo == file[start : start + _CHUNK], f"the file's echo differs after byte {start}")
+                digest.update(cast("bytes", echo))
+                progress.update(start + _CHUNK)
+            elapsed = progress.elapsed
+        self.check(digest.digest() == hashlib.sha256(file).digest(), "the SHA-256 of the echo differs")
+        frames = websocket.statistics().bytes_sent - frames_before
+        self._screen.fact("came back", f"the same, SHA-256 {digest.hexdigest()[:16]}...")
+        self._screen.fact("throughput", f"{megabytes_per_second(len(file), elapsed)} each way, in {elapsed:.2f} s")
+        self._screen.fact("compressed", f"to {frames / 2**20:.1f} MiB, {frames * 100 // len(file)} %")
+
+    async def _show_pings(self, websocket: WebSocket) -> None:
+        self._screen.heading("Pings")
+        round_trips = [await websocket.ping() for _ in range(_PINGS)]
+        self.check(websocket.statistics().pongs_received >= _PINGS, "a pong is missing")
+        least, median = min(round_trips), statistics.median(round_trips)
+        self._screen.fact(
+            "round trip", f"{_milliseconds(least)} at least, {_milliseconds(median)} median, of {_PINGS} pings"
+        )
+
+    async def _show_statistics(self, websocket: WebSocket) -> None:
+        self._screen.heading("Statistics of that connection")
+        client, server = websocket.statistics(), (await self._endings.receiver.receive()).statistics
+        for name, sent, received in (
+            (
+                "messages",
+                (client.messages_sent, server.messages_sent),
+                (server.messages_received, client.messages_received),
+            ),
+            ("bytes", (client.bytes_sent, server.bytes_sent), (server.bytes_received, client.bytes_received)),
+            ("pings", (client.pings_sent, server.pings_sent), (server.pings_received, client.pings_received)),
+        ):
+            self.check(sent == received, f"{name}: {sent} were sent, {received} received")
+            self._screen.fact(name, f"{sent[0]:,} to the server, {sent[1]:,} back; both sides counted the same")
+
+    async def _show_rejection(self) -> None:
+        self._screen.heading("A path that nobody may open")
+        try:
+            async with self._open("/private"):
+                raise Failure("the demo has failed: /private was opened")
+        except HandshakeRejected as rejection:
+            self.check(rejection.status == HTTPStatus.FORBIDDEN, f"the HTTP status is {rejection.status}")
+            self.check(rejection.body == _REJECTION, f"the body is {rejection.body!r}")
+            self._screen.fact("/private", f"HTTP status {rejection.status}: {escape(rejection.body.decode())}")
+
+    async def _show_closing(self) -> None:
+        self._screen.heading("Closing, as the client and the server saw it")
+        nothing = trio.lowlevel.checkpoint
+        stop_server = self._server.aclose
+        await self._show_end("client closes", "/echo", CloseInfo(3000, "that is all", True), None)
+        await self._show_end("server closes", "/enough", CloseInfo(4000, "enough", True), nothing)
+        await self._show_end("handler raises", "/bug", CloseInfo(1011, "", True), nothing)
+        await self._show_end("server stops", "/echo", CloseInfo(1001, "", True), stop_server)
+        logged = [str(record.exc_info[1]) for record in self._log if record.exc_info]
+        self.check(logged == [_BUG], f"the server logged {logged}")
+        self._screen.fact("server's log", f"handler failed: RuntimeError: {_BUG}")
+
+    async def _show_end(
+        self, name: str, path: str, expected: CloseInfo, begin: Callable[[], Awaitable[None]] | None
+    ) -> None:
+        """Open a WebSocket, have it closed, show what both sides know of it; None: the client closes."""
+        async with self._open(path) as websocket:
+            if begin is None:
+                await websocket.aclose(expected.code, expected.reason)
+            else:
+                await begin()
+            client = await websocket.wait_closed()
+        server = (await self._endings.receiver.receive()).info
+        self.check(client == expected, f"{name}: the client saw {client}, not {expected}")
+        self.check(server == expected, f"{name}: the server saw {server}, not {expected}")
+        self._screen.fact(name, f"{client} | {server}")
 
 
 def make_file() -> bytes:
@@ -100,3 +335,17 @@ def make_file() -> bytes:
         lines = (b"chunk %d, line %d: to the server and back again\n" % (index, line) for line in range(_CHUNK // 40))
         chunks += [b"".join(lines)[:_CHUNK], source.randbytes(_CHUNK)]
     return b"".join(chunks)
+
+
+async def _send_file(websocket: WebSocket, file: bytes) -> None:
+    for start in range(0, len(file), _CHUNK):
+        await websocket.send(file[start : start + _CHUNK])
+
+
+def _issuer(certificate: object) -> str:
+    names = cast("dict[str, tuple[tuple[tuple[str, str], ...], ...]]", certificate)["issuer"]
+    return ", ".join(value for relative_name in names for _, value in relative_name)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.2f} ms"

@@ -208,7 +208,7 @@ class StreamTransport(Transport):
             await trio.lowlevel.checkpoint()
 
     async def wait_readable(self) -> None:
-        if self._arrived is None and not self._closed and self.error is None:
+        if self._arrived is None and not self._closed:
             await self._wake.park()
         else:
             await trio.lowlevel.checkpoint()
@@ -218,9 +218,9 @@ class StreamTransport(Transport):
             return b""
         data = self._arrived
         if data:
-            self._arrived = None
+            self._arrived = None if self.error is None else b""
             self._taken.unpark_all()
-        return b"" if data is None and self.error is not None else data
+        return data
 
     def wake(self) -> None:
         self._wake.unpark_all()
@@ -262,11 +262,15 @@ class StreamTransport(Transport):
         except Exception as error:
             self.error = error
             self._unsent.clear()
+            if self._arrived is None:
+                self._arrived = b""
             self.wake()
 
     async def _receive_all(self) -> None:
         while True:
             data = bytes(await self._stream.receive_some(READ_SIZE))
+            if self.error is not None:
+                return
             self._arrived = data
             self._wake.unpark_all()
             if not data:

@@ -1,0 +1,73 @@
+"""Close codes: who may send which, and what a caller may pass."""
+
+from __future__ import annotations
+
+import pytest
+
+from trio_ws import CloseInfo
+from trio_ws._close import check_close, close_body, code_name, is_receivable, truncate_reason
+
+RECEIVABLE = {1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)}
+
+
+def test_which_codes_a_peer_may_send() -> None:
+    assert {code for code in range(70000) if is_receivable(code)} == RECEIVABLE
+
+
+def test_which_codes_an_application_may_close_with() -> None:
+    def allowed(code: int, *, registered: bool) -> bool:
+        try:
+            check_close(code, "", registered=registered)
+        except ValueError:
+            return False
+        return True
+
+    assert {code for code in range(6000) if allowed(code, registered=False)} == {1000, *range(3000, 5000)}
+    assert {code for code in range(6000) if allowed(code, registered=True)} == RECEIVABLE
+
+
+@pytest.mark.parametrize("code", ["1000", 1000.0, True, b"1000"])
+def test_a_code_is_an_int(code: object) -> None:
+    with pytest.raises(TypeError, match="code must be an int"):
+        check_close(code, "")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("reason", [b"bye", None, 5, 3.5, ["x"]])
+def test_a_reason_is_a_str(reason: object) -> None:
+    with pytest.raises(TypeError, match="reason must be a str"):
+        check_close(1000, reason)  # type: ignore[arg-type]
+
+
+def test_a_reason_fits_into_the_frame() -> None:
+    check_close(1000, "x" * 123)
+    check_close(None, "")
+    with pytest.raises(ValueError, match="124 bytes of UTF-8"):
+        check_close(1000, "\u00e9" * 62)
+    with pytest.raises(ValueError, match="needs a code"):
+        check_close(None, "why")
+    with pytest.raises(ValueError, match="cannot be encoded"):
+        check_close(1000, "\ud800")
+
+
+def test_a_reason_of_ours_is_never_cut_inside_a_character() -> None:
+    assert truncate_reason("\u00e9" * 62) == "\u00e9" * 61
+    assert truncate_reason("short") == "short"
+
+
+@pytest.mark.parametrize(("code", "reason", "body"), [(None, "", ""), (1000, "", "03e8"), (4000, "\u00e9", "0fa0c3a9")])
+def test_the_body_of_a_close_frame(code: int | None, reason: str, body: str) -> None:
+    assert close_body(code, reason) == bytes.fromhex(body)
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [(1000, "OK"), (1006, "connection lost"), (3000, "registered"), (4999, "private use"), (2000, "unknown")],
+)
+def test_codes_have_names(code: int, name: str) -> None:
+    assert code_name(code) == name
+
+
+def test_a_close_info_reads_well() -> None:
+    assert str(CloseInfo(1001)) == "1001 (going away)"
+    assert str(CloseInfo(4000, "bye")) == "4000 (private use) 'bye'"
+    assert CloseInfo() == CloseInfo(1006, "", was_clean=False)

@@ -1,0 +1,127 @@
+"""The tree of errors: each is what it means."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+import trio_ws
+from trio_ws import CloseInfo, WebSocketError
+
+
+@pytest.mark.parametrize(
+    ("error", "bases"),
+    [
+        (trio_ws.InvalidURL, (WebSocketError, ValueError)),
+        (trio_ws.HandshakeRejected, (trio_ws.HandshakeError,)),
+        (trio_ws.InvalidHandshake, (trio_ws.HandshakeError,)),
+        (trio_ws.ProxyError, (trio_ws.HandshakeError,)),
+        (trio_ws.HandshakeTimeout, (trio_ws.HandshakeError, trio.TooSlowError)),
+        (trio_ws.ConnectionClosedOK, (trio_ws.ConnectionClosed, trio.EndOfChannel)),
+        (trio_ws.ConnectionClosedError, (trio_ws.ConnectionClosed, trio.BrokenResourceError)),
+        (trio_ws.ConnectionClosedLocally, (trio_ws.ConnectionClosed, trio.ClosedResourceError)),
+        (trio_ws.LocalProtocolError, (trio_ws.ProtocolError,)),
+        (trio_ws.RemoteProtocolError, (trio_ws.ProtocolError,)),
+        (trio_ws.MessageTooBig, (trio_ws.RemoteProtocolError,)),
+        (trio_ws.ProtocolError, (WebSocketError,)),
+        (trio_ws.ConnectionClosed, (WebSocketError,)),
+        (trio_ws.HandshakeError, (WebSocketError,)),
+    ],
+)
+def test_an_error_is_what_it_means(error: type[Exception], bases: tuple[type[Exception], ...]) -> None:
+    assert all(issubclass(error, base) for base in bases)
+
+
+def test_the_root_takes_a_code_or_a_message() -> None:
+    short = WebSocketError(4001, "bye")
+    assert (short.close_code, short.reason, str(short)) == (4001, "bye", "4001 bye")
+    full = WebSocketError("bad move", close_code=4001, reason="cheating")
+    assert (full.close_code, full.reason, str(full)) == (4001, "cheating", "bad move")
+    plain = WebSocketError("what happened")
+    assert (plain.close_code, plain.reason, str(plain)) == (None, "", "what happened")
+    assert str(WebSocketError()) == ""
+    assert WebSocketError(reason="no code means 1000").close_code == 1000
+
+
+def test_the_root_checks_its_code() -> None:
+    with pytest.raises(ValueError, match="code 1006 is not allowed"):
+        WebSocketError(1006)
+    with pytest.raises(ValueError, match="reason has 124 bytes"):
+        WebSocketError(close_code=1000, reason="x" * 124)
+
+
+def test_a_rejection_carries_the_answer() -> None:
+    error = trio_ws.HandshakeRejected(403, {"server": "x"}, b"no")
+    assert (error.status, error.headers, error.body) == (403, {"server": "x"}, b"no")
+    assert str(error) == "the server rejected the WebSocket handshake with HTTP status 403"
+
+
+@pytest.mark.parametrize(
+    ("error", "received", "sent", "code", "reason", "clean", "text"),
+    [
+        (
+            trio_ws.ConnectionClosedOK,
+            CloseInfo(1000, "done"),
+            CloseInfo(1000),
+            1000,
+            "done",
+            True,
+            "received 1000 (OK) 'done'; sent 1000 (OK)",
+        ),
+        (
+            trio_ws.ConnectionClosedError,
+            None,
+            CloseInfo(1002),
+            1006,
+            "",
+            False,
+            "no Close frame received; sent 1002 (protocol error)",
+        ),
+        (
+            trio_ws.ConnectionClosedError,
+            None,
+            None,
+            1006,
+            "",
+            False,
+            "the connection was lost: no Close frame was received or sent",
+        ),
+        (
+            trio_ws.ConnectionClosedLocally,
+            None,
+            CloseInfo(4000, "mine"),
+            4000,
+            "mine",
+            False,
+            "no Close frame received; sent 4000 (private use) 'mine'",
+        ),
+        (trio_ws.ConnectionClosedLocally, None, None, 1006, "", False, None),
+        (
+            trio_ws.ConnectionClosedError,
+            CloseInfo(4000),
+            None,
+            4000,
+            "",
+            False,
+            "received 4000 (private use); none sent",
+        ),
+    ],
+)
+def test_a_closed_connection_explains_itself(
+    error: type[trio_ws.ConnectionClosed],
+    received: CloseInfo | None,
+    sent: CloseInfo | None,
+    code: int,
+    reason: str,
+    clean: bool,
+    text: str | None,
+) -> None:
+    closed = error(received, sent)
+    assert (closed.received, closed.sent, closed.code, closed.reason) == (received, sent, code, reason)
+    assert (closed.close_code, closed.was_clean) == (code, clean)
+    assert text is None or str(closed) == text
+
+
+def test_a_breach_knows_its_code() -> None:
+    assert trio_ws.RemoteProtocolError("what").close_code == 1002
+    assert trio_ws.MessageTooBig("how big").close_code == 1009
