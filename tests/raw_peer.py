@@ -29,12 +29,14 @@ class RawPeer:
         pings: payloads of the pings that came.
         pongs: payloads of the pongs that came.
         closed_with: code and reason of the Close that came; code 1005 if it had none.
+        open: whether the opening handshake is done.
         ended: whether the end of the stream was read.
     """
 
     def __init__(self, stream: trio.abc.Stream, *, is_client: bool, compression: bool = False) -> None:
         self.stream = stream
         self.answers = True  # pings and the Close
+        self.read_size = 2**16
         self.messages: list[str | bytes] = []
         self._pieces: list[str | bytes] = []  # of the next one
         self.pings: list[bytes] = []
@@ -45,7 +47,7 @@ class RawPeer:
         self._wsproto = wsproto.WSConnection(
             wsproto.ConnectionType.CLIENT if is_client else wsproto.ConnectionType.SERVER
         )
-        self._open = False
+        self.open = False
 
     def _extensions(self) -> list[Extension]:
         return [PerMessageDeflate()] if self._compression else []
@@ -60,13 +62,13 @@ class RawPeer:
         await self._shake_hands()
 
     async def _shake_hands(self) -> None:
-        while not self._open:
+        while not self.open:
             assert await self.read(), "the stream ended in the opening handshake"
 
     async def read(self) -> bool:
         """Read once and understand it; False at the end of the stream."""
         try:
-            data = await self.stream.receive_some(2**16)
+            data = await self.stream.receive_some(self.read_size)
         except trio.BrokenResourceError:
             data = b""
         if not data:
@@ -97,9 +99,9 @@ class RawPeer:
         match event:
             case events.Request():
                 await self.send(events.AcceptConnection(extensions=self._extensions()))
-                self._open = True
+                self.open = True
             case events.AcceptConnection():
-                self._open = True
+                self.open = True
             case events.TextMessage() | events.BytesMessage():
                 self._add(event)
             case events.Ping():

@@ -39,12 +39,13 @@ from ._outbox import Outbox
 from ._pings import Pings, TokenBucket
 from ._statistics import Statistics
 from ._wire.protocol import State
-from ._wire.reader import Close, Ping, Pong
+from ._wire.reader import MESSAGE_OVERHEAD, Ping, Pong
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._options import Keepalive, Limits
+    from ._pings import PingWaiter
     from ._transport import Transport
     from ._wire.protocol import Message, WebSocketProtocol
     from ._wire.reader import Event
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_ws.connection")
 
 FRAMES_AT_ONCE = 256  # no task understands more without letting others run
-MESSAGE_OVERHEAD = 64  # about what a str or bytes object costs beside its content
 
 _QUIET_CODES = (NORMAL, GOING_AWAY, NO_STATUS)
 
@@ -84,6 +84,7 @@ class Connection:
         "_linger",
         "_local",
         "_more",
+        "_question",
         "_reading",
         "_receive_limit",
         "_receivers",
@@ -130,10 +131,11 @@ class Connection:
         self._enders = trio.lowlevel.ParkingLot()
         self._attendant = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
-        self._reading = False
+        self._reading = 0  # tasks that wait for input: one, or two while one hands over to the other
         self._more = protocol.pending > 0  # bytes came with the handshake
         self._armed_at = -math.inf  # when the attendant takes over reading; inf: somebody reads
         self._keepalive = KeepaliveClock(keepalive, trio.current_time())
+        self._question: PingWaiter | None = None  # the keepalive's last ping
         self._close_deadline = math.inf
         self._local = False
         self._tell: Callable[[str, object], None] | None = None
@@ -267,14 +269,14 @@ class Connection:
 
     async def _read_more(self) -> None:
         """Wait for input and understand it."""
-        self._reading = True
+        self._reading += 1
         try:
             if self._more:
                 await trio.lowlevel.checkpoint()
             else:
                 await self.transport.wait_readable()
         finally:
-            self._reading = False
+            self._reading -= 1
         self._read()
 
     def _read(self) -> None:
@@ -295,7 +297,8 @@ class Connection:
 
     def _understand(self) -> None:
         events: list[Event] = []
-        self._more = self.protocol.read_events(events, FRAMES_AT_ONCE)
+        room = max(1, self._receive_limit - self._inbox_size)
+        self._more = self.protocol.read_events(events, FRAMES_AT_ONCE, room)
         inbox = self._inbox
         for event in events:
             kind = type(event)
@@ -313,22 +316,21 @@ class Connection:
             self._keepalive.stop()
 
     def _control(self, event: Event) -> None:
-        match event:
-            case Ping(payload):
-                self.counters.pings_received += 1
-                self._limit_control_frames()
-                if self.is_open():
-                    self._answer_ping(payload)
-                    self._told("ping", payload)
-            case Pong(payload):
-                self.counters.pongs_received += 1
-                self._limit_control_frames()
-                self.pings.answer(payload, trio.current_time())
-                self._told("pong", payload)
-            case Close():
-                if self.protocol.state is State.CLOSE_RECEIVED:
-                    self.outbox.write_close(self.protocol.encode_close_answer())
-                self._begin_closing()
+        if isinstance(event, Ping):
+            self.counters.pings_received += 1
+            self._limit_control_frames()
+            if self.is_open():
+                self._answer_ping(event.payload)
+                self._told("ping", event.payload)
+        elif isinstance(event, Pong):
+            self.counters.pongs_received += 1
+            self._limit_control_frames()
+            self.pings.answer(event.payload, trio.current_time())
+            self._told("pong", event.payload)
+        else:
+            if self.protocol.state is State.CLOSE_RECEIVED:
+                self.outbox.write_close(self.protocol.encode_close_answer())
+            self._begin_closing()
 
     def _limit_control_frames(self) -> None:
         if not self._control_frames.take(trio.current_time()):
@@ -356,6 +358,7 @@ class Connection:
         except Exception as error:
             logger.exception("internal error on a connection to %r", self.transport.remote_address)
             self.cause = error
+            self.protocol.lose()
         finally:
             self.abandon()
 
@@ -385,7 +388,10 @@ class Connection:
         """Ping a peer that is silent, give up one that does not answer; return when to look again."""
         verdict, again_at = self._keepalive.look(now)
         if verdict is Verdict.ASK:
-            self.send_ping(self.pings.expect(None, now).payload)
+            if self._question is not None:
+                self.pings.forget(self._question)  # answered by other bytes than a pong
+            self._question = self.pings.expect(None, now)
+            self.send_ping(self._question.payload)
         elif verdict is Verdict.GIVE_UP:
             self._fail(RemoteProtocolError("no answer to a keepalive ping", INTERNAL_ERROR))
             self._close_deadline = now  # it will not answer a Close either
@@ -393,7 +399,7 @@ class Connection:
 
     async def _attend_closing(self) -> None:
         with trio.CancelScope(deadline=self._close_deadline):
-            while not self.ended and (self.outbox.buffered or self._expects_close()):
+            while self.protocol.state is not State.LOST and (self.outbox.buffered or self._expects_close()):
                 await self._attend_once(math.inf, read=self._expects_close())
             if self.protocol.state is not State.LOST and not self.ended:
                 await self._end_transport()
@@ -478,9 +484,9 @@ class Connection:
 
     def _lose(self, error: Exception | None) -> None:
         self.cause = error
-        if self.protocol.state is not State.CLOSED:
-            self._told("error", error)
         self.protocol.lose()
+        if self.protocol.state is State.LOST:
+            self._told("error", self.closed_error())
         self._begin_closing()
 
     def _begin_closing(self) -> None:

@@ -28,7 +28,7 @@ class Instrument:
         """A connection has ended (undici:websocket:close)."""
 
     def websocket_error(self, websocket: WebSocket, error: BaseException) -> None:
-        """A connection broke (undici:websocket:socket_error); websocket_close follows."""
+        """A connection broke or was failed (undici:websocket:socket_error); websocket_close follows."""
 
     def websocket_ping(self, websocket: WebSocket, payload: bytes) -> None:
         """The peer sent a ping (undici:websocket:ping); it is answered without your help."""

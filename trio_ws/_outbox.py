@@ -40,6 +40,7 @@ class Outbox:
         "_flushed",
         "_flushing",
         "_frames",
+        "_let_in",
         "_limit",
         "_nursery",
         "_pong",
@@ -62,6 +63,7 @@ class Outbox:
         self._close = b""
         self._flushing = False
         self._senders = trio.lowlevel.ParkingLot()
+        self._let_in = 0  # senders that have left the line and not run yet: nobody may go before them
         self.bytes_sent = 0
 
     @property
@@ -72,22 +74,25 @@ class Outbox:
     @property
     def has_room(self) -> bool:
         """Whether a sender may write now: there is room, and nobody waits for it."""
-        return not self._senders and (not self._flushing or self.buffered < self._limit)
+        return not self._senders and not self._let_in and (not self._flushing or self.buffered < self._limit)
 
     async def wait_for_room(self, is_open: Callable[[], bool]) -> None:
         """Wait in line until there is room, or the connection is not open any more."""
         while is_open():
             await self._senders.park()
+            self._let_in -= 1
             if self.buffered < self._limit:
                 return
 
     def let_next_in(self) -> None:
         """Let the sender that has waited longest look whether there is room."""
         if self._senders and self.buffered < self._limit:
+            self._let_in += 1
             self._senders.unpark()
 
     def release(self) -> None:
         """Let every sender go: the connection is not open any more."""
+        self._let_in += len(self._senders)
         self._senders.unpark_all()
 
     def write(self, frame: bytes) -> None:
@@ -100,7 +105,7 @@ class Outbox:
 
     def write_pong(self, frame: bytes) -> None:
         """Send a Pong, instead of one that still waits."""
-        if self._flushing:
+        if self.buffered:
             self._pong = frame
         else:
             self._send(frame)
@@ -108,7 +113,7 @@ class Outbox:
     def write_close(self, frame: bytes) -> None:
         """Send the Close, after all else."""
         self._pong = b""
-        if self._flushing:
+        if self.buffered:
             self._close = frame
         else:
             self._send(frame)

@@ -76,6 +76,7 @@ def cancel_everywhere(
         step = 1
         while not _run_once(scenario, step, clock, sweep):
             step += stride
+    print(sweep)
     assert sweep.cancelled >= at_least, sweep
     assert sweep.completed >= 1, sweep
     return sweep

@@ -14,7 +14,7 @@ import trio.testing
 import trio_ws
 
 from ..raw_peer import RawPeer
-from ..serving import LOCALHOST, serving
+from ..serving import LOCALHOST, serving, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -77,13 +77,16 @@ class Scene:
             if self.is_client:
                 nursery.start_soon(peer.accept)
                 websocket = await trio_ws.wrap_client_stream(nursery, ours, URL, **options)  # type: ignore[arg-type]
+                await until(lambda: peer.open)
                 yield websocket, peer
+                await finish(websocket, peer)
             else:
                 nursery.start_soon(peer.connect)
                 request = await trio_ws.wrap_server_stream(nursery, ours, **options)  # type: ignore[call-overload]
                 async with request.accept() as websocket:
+                    await until(lambda: peer.open)
                     yield websocket, peer
-            await finish(websocket, peer)
+                    await finish(websocket, peer)
 
     @asynccontextmanager
     async def _tcp(
@@ -131,6 +134,7 @@ class Scene:
         async with serving(serve) as server:
             shrink(server.listeners[0].socket, buffers)
             stream = await trio.open_tcp_stream(LOCALHOST, server.port)
+            shrink(stream.socket, buffers)
             peer = RawPeer(stream, is_client=True, compression=compression)
             await peer.connect()
             yield given[0], peer

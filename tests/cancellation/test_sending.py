@@ -21,7 +21,7 @@ every_scene = pytest.mark.parametrize("scene", SCENES, ids=str)
 
 MEBIBYTE = 2**20
 SMALL_BUFFER = 8192  # bytes that a socket holds
-STRIDE = 23  # one large message takes hundreds of steps
+STRIDE = 7
 WORDS = "the quick brown fox jumps over the lazy dog; "
 
 
@@ -60,6 +60,7 @@ def test_a_large_message_to_a_slow_reader_is_sent_whole_or_not_at_all(scene: Sce
                     await websocket.send(message)
                     sent.append(message)
 
+            peer.read_size = SMALL_BUFFER
             nursery.start_soon(peer.read_until, "after")
             yield act
             await websocket.send("after")

@@ -14,6 +14,7 @@ Theory of operation:
 from __future__ import annotations
 
 import enum
+import math
 from typing import TYPE_CHECKING, Final
 
 from .._close import NO_STATUS, CloseInfo, close_body, code_name, truncate_reason
@@ -119,8 +120,11 @@ class WebSocketProtocol:
         if self.reads:
             self._reader.feed(data)
 
-    def read_events(self, events: list[Event], budget: int) -> bool:
+    def read_events(self, events: list[Event], budget: int, room: float = math.inf) -> bool:
         """Append the events of at most ``budget`` frames; True when there may be more to understand.
+
+        The first message that fills ``room`` bytes is the last of the call: what a few compressed bytes inflate to
+        must not pile up.
 
         Messages are given as they are, ``str`` or ``bytes``. A Close is the last event ever. A breach of the peer's
         is no event: it sets :attr:`failure`.
@@ -128,7 +132,7 @@ class WebSocketProtocol:
         if not self.reads:
             return False
         try:
-            more = self._reader.read_into(events, budget)
+            more = self._reader.read_into(events, budget, room)
         except RemoteProtocolError as failure:
             self.failure = failure
             return False

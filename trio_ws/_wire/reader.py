@@ -17,6 +17,7 @@ The events do not depend on how the bytes were cut into calls of :meth:`MessageR
 from __future__ import annotations
 
 import codecs
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,8 @@ class Close:
 
 
 Event = str | bytes | Ping | Pong | Close
+
+MESSAGE_OVERHEAD = 64  # about what a str or bytes object costs beside its content
 
 _WHOLE_BINARY = FIN | Opcode.BINARY
 _WHOLE = (FIN | int(Opcode.TEXT), _WHOLE_BINARY)
@@ -141,8 +144,12 @@ class MessageReader:
         """Bytes held of a message whose end has not come."""
         return len(self._message)
 
-    def read_into(self, events: list[Event], budget: int) -> bool:
-        """Append the events of at most ``budget`` frames; True when the budget ended it and there may be more.
+    def read_into(self, events: list[Event], budget: int, room: float = math.inf) -> bool:
+        """Append the events of at most ``budget`` frames; True when a bound ended it and there may be more.
+
+        Args:
+            room: the call also ends with the message that makes it this many bytes, each message counted with
+                ``MESSAGE_OVERHEAD`` more.
 
         Raises:
             RemoteProtocolError: the peer broke a rule; events that came before have been appended.
@@ -154,7 +161,7 @@ class MessageReader:
         skip = 6 if masked else 2
         limit = self._short_limit
         try:
-            while budget > 0:
+            while budget > 0 and room > 0:
                 # The short way: a whole message in one short frame, all of it here.
                 if end - position >= skip and not self._opcode:
                     first = data[position]
@@ -167,14 +174,20 @@ class MessageReader:
                         position = stop
                         events.append(payload if first == _WHOLE_BINARY else _decode(payload))
                         budget -= 1
+                        room -= stop - start + MESSAGE_OVERHEAD
                         continue
                 budget -= 1
+                before = len(events)
                 step = self._payload(position, events) if self._remaining else self._frame(position, events)
                 if step < 0:
                     return False
                 position = step
-                if events and type(events[-1]) is Close:
-                    return False
+                if len(events) > before:
+                    event = events[-1]
+                    if type(event) is Close:
+                        return False
+                    if isinstance(event, str | bytes):
+                        room -= len(event) + MESSAGE_OVERHEAD
             return position < end
         finally:
             # Rule 1: what a finished call leaves behind is small, and does not keep the whole read alive.
