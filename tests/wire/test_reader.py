@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import tracemalloc
 import zlib
 
@@ -182,9 +183,18 @@ def test_an_inflated_message_may_have_max_message_size_bytes() -> None:
 
 def test_a_compressed_message_is_too_big_on_the_wire_by_its_header() -> None:
     limits = Limits(max_message_size=6400)
-    head = bytes.fromhex("c27e") + (6400 + 100 + 1024 + 1).to_bytes(2, "big")
-    assert read(head, limits=limits, deflate=True) == ([], 1009)
-    assert read(bytes.fromhex("c27e") + (7524).to_bytes(2, "big"), limits=limits, deflate=True) == ([], None)
+    most = 8 * 6400 + 2**16
+    assert read(bytes.fromhex("c27f") + (most + 1).to_bytes(8, "big"), limits=limits, deflate=True) == ([], 1009)
+    assert read(bytes.fromhex("c27f") + most.to_bytes(8, "big"), limits=limits, deflate=True) == ([], None)
+
+
+@pytest.mark.parametrize("memory_level", [1, 9])
+def test_what_does_not_shrink_may_still_have_max_message_size_bytes(memory_level: int) -> None:
+    payload = random.Random(5).randbytes(2**20)
+    deflated = Deflater(12, no_context_takeover=True, level=6, memory_level=memory_level).compress(payload)
+    assert len(deflated) > 2**20
+    data = frame_bytes(Opcode.BINARY, deflated, masked=False, rsv1=True)
+    assert read(data, deflate=True) == ([payload], None)
 
 
 def test_the_error_on_size_names_both_numbers() -> None:

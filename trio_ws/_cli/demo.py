@@ -64,6 +64,7 @@ _REJECTION = b"Nobody may come in here."
 _BUG = "a bug, put here on purpose"
 _TIME_LIMIT = 60.0  # seconds; a slow machine needs a tenth of it
 _SERVER_LOG = "trio_ws.server"
+_COLUMN = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,17 +129,26 @@ class _Endings(Instrument):
         self.sender.send_nowait(_Ending(info=info, statistics=websocket.statistics()))
 
 
+class _LogKeeper(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
 @contextmanager
 def _captured_log() -> Iterator[list[logging.LogRecord]]:
     """Collect what the server logs, instead of having it printed."""
-    records: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = records.append  # type: ignore[method-assign]
+    handler = _LogKeeper()
     logger = logging.getLogger(_SERVER_LOG)
     propagates, logger.propagate = logger.propagate, False
     logger.addHandler(handler)
     try:
-        yield records
+        yield handler.records
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagates
@@ -300,31 +310,40 @@ class _Demo:
             self._screen.fact("/private", f"HTTP status {rejection.status}: {escape(rejection.body.decode())}")
 
     async def _show_closing(self) -> None:
-        self._screen.heading("Closing, as the client and the server saw it")
-        nothing = trio.lowlevel.checkpoint
-        stop_server = self._server.aclose
-        await self._show_end("client closes", "/echo", CloseInfo(3000, "that is all", True), None)
-        await self._show_end("server closes", "/enough", CloseInfo(4000, "enough", True), nothing)
-        await self._show_end("handler raises", "/bug", CloseInfo(1011, "", True), nothing)
-        await self._show_end("server stops", "/echo", CloseInfo(1001, "", True), stop_server)
+        self._screen.heading("Closing, and how each side saw it")
+        self._screen.line(f"  {'':<16}{'client':<{_COLUMN}}server")
+        # The answer to a Close repeats its code and not its reason, so only the other side gets to see that.
+        await self._show_end("client closes", "/echo", (_ended(3000), _ended(3000, "that is all")), _close)
+        await self._show_end("server closes", "/enough", (_ended(4000, "enough"), _ended(4000)))
+        await self._show_end("handler raises", "/bug", (_ended(1011), _ended(1011)))
+        await self._show_end("server stops", "/echo", (_ended(1001), _ended(1001)), lambda _: self._server.aclose())
         logged = [str(record.exc_info[1]) for record in self._log if record.exc_info]
         self.check(logged == [_BUG], f"the server logged {logged}")
         self._screen.fact("server's log", f"handler failed: RuntimeError: {_BUG}")
 
     async def _show_end(
-        self, name: str, path: str, expected: CloseInfo, begin: Callable[[], Awaitable[None]] | None
+        self,
+        name: str,
+        path: str,
+        expected: tuple[CloseInfo, CloseInfo],
+        begin: Callable[[WebSocket], Awaitable[None]] | None = None,
     ) -> None:
-        """Open a WebSocket, have it closed, show what both sides know of it; None: the client closes."""
+        """Open a WebSocket, see it closed, show what the client and the server know of it."""
         async with self._open(path) as websocket:
-            if begin is None:
-                await websocket.aclose(expected.code, expected.reason)
-            else:
-                await begin()
+            if begin is not None:
+                await begin(websocket)
             client = await websocket.wait_closed()
         server = (await self._endings.receiver.receive()).info
-        self.check(client == expected, f"{name}: the client saw {client}, not {expected}")
-        self.check(server == expected, f"{name}: the server saw {server}, not {expected}")
-        self._screen.fact(name, f"{client} | {server}")
+        self.check((client, server) == expected, f"{name}: the client saw {client}, the server {server}")
+        self._screen.fact(name, f"{client!s:<{_COLUMN}}{server}")
+
+
+async def _close(websocket: WebSocket) -> None:
+    await websocket.aclose(3000, "that is all")
+
+
+def _ended(code: int, reason: str = "") -> CloseInfo:
+    return CloseInfo(code, reason, was_clean=True)
 
 
 def make_file() -> bytes:

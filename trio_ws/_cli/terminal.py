@@ -13,7 +13,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_NAME_WIDTH = 14
+_NAME_WIDTH = 16
 _REDRAW_INTERVAL = 0.05  # seconds
 _PLAIN_STEPS = 4  # lines that a progress bar becomes where nothing can be redrawn
 _MAX_BAR = 40

@@ -51,4 +51,5 @@ def default_ssl_context() -> ssl.SSLContext:
     """The context of a client that was given none: the system's authorities, host names checked, TLS 1.2 at least."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
     return context

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_INFORMATIONAL = 8  # answers of 1xx before the one that counts
 
+_CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
 BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 _BLANK_LINE = b"\r\n\r\n"
@@ -57,7 +58,7 @@ async def read_request(transport: Transport, limits: Limits) -> tuple[RequestHea
         The head, and the bytes after it that came in the same read; None when the peer went before it was whole.
 
     Raises:
-        Refusal: the head is malformed or too large: 400, 414 or 431.
+        Refusal: the head is malformed, too large or of another version: 400, 414, 431, 501 or 505.
     """
     try:
         read = await _read_head(transport, b"", limits)
@@ -70,9 +71,11 @@ async def read_request(transport: Transport, limits: Limits) -> tuple[RequestHea
     except HeadError as error:
         raise Refusal(error.status, str(error)) from None
     except h11.RemoteProtocolError as error:
-        raise Refusal(error.error_status_hint, str(error)) from None
-    if not isinstance(request, h11.Request):
-        raise Refusal(HTTPStatus.BAD_REQUEST, "not a request")
+        # h11's own message quotes the line: nothing that a peer sends is quoted in a refusal.
+        raise Refusal(error.error_status_hint, "The request is malformed.") from None
+    assert isinstance(request, h11.Request)  # a whole head is one, or raises
+    if request.http_version not in (b"1.0", b"1.1"):
+        raise Refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "This server speaks HTTP/1.1.")
     return (
         RequestHead(
             method=request.method.decode("ascii"),
@@ -185,7 +188,7 @@ async def upgrade(transport: Transport, handshake: ClientHandshake, limits: Limi
             ):
                 return _decode_headers(response.headers), rest
     except (HeadError, h11.RemoteProtocolError) as error:
-        raise InvalidHandshake(f"the server's answer is malformed: {error}") from None
+        raise InvalidHandshake(f"the server's answer is malformed: {str(error):.256}") from None
     raise InvalidHandshake(f"the server sent {MAX_INFORMATIONAL} interim answers and no other")
 
 
@@ -213,7 +216,7 @@ def _check_lines(buffer: bytearray, start: int, stop: int, limits: Limits) -> No
     """Check what of a head is here, as early as it can be told."""
     if buffer and not (0x41 <= buffer[0] <= 0x5A or 0x61 <= buffer[0] <= 0x7A):
         raise HeadError(HTTPStatus.BAD_REQUEST, "this is no HTTP")
-    if b"\r\n" not in buffer[: limits.max_request_line + 2] and stop > limits.max_request_line:
+    if stop > limits.max_request_line and buffer.find(b"\r\n", 0, limits.max_request_line + 2) < 0:
         raise HeadError(HTTPStatus.REQUEST_URI_TOO_LONG, f"the first line has over {limits.max_request_line} bytes")
     if stop > limits.max_head_size:
         text = f"the head has over {limits.max_head_size} bytes"
@@ -221,21 +224,22 @@ def _check_lines(buffer: bytearray, start: int, stop: int, limits: Limits) -> No
     # RFC 9112 §2.2: a bare LF may end a line, for the lenient; that two parsers differ on it is how smuggling works.
     position = buffer.find(b"\n", start, stop)
     while position >= 0:
-        if position == 0 or buffer[position - 1] != 0x0D:
+        if buffer[position - 1] != 0x0D:
             raise HeadError(HTTPStatus.BAD_REQUEST, "a line ends with a bare LF")
         position = buffer.find(b"\n", position + 1, stop)
 
 
 def _check_head(head: bytes, limits: Limits) -> None:
-    lines = head[: -len(_BLANK_LINE)].split(b"\r\n")
-    if len(lines) - 1 > limits.max_headers:
+    first, *lines = head[: -len(_BLANK_LINE)].split(b"\r\n")
+    if len(lines) > limits.max_headers:
         raise HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {limits.max_headers} header lines")
+    for line in (first, *lines):
+        if line.translate(None, _CONTROLS) != line:
+            raise HeadError(HTTPStatus.BAD_REQUEST, "a control character")  # a bare CR, NUL: RFC 9110 §5.5
     for line in lines:
-        if b"\r" in line:
-            raise HeadError(HTTPStatus.BAD_REQUEST, "a bare CR")
         if line[:1] in (b" ", b"\t"):
             raise HeadError(HTTPStatus.BAD_REQUEST, "a folded header line")  # RFC 9112 §5.2
-        if len(line) > limits.max_header_line and line is not lines[0]:
+        if len(line) > limits.max_header_line:
             text = f"a header line has over {limits.max_header_line} bytes"
             raise HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
 
@@ -246,7 +250,10 @@ async def _read_body(transport: Transport, connection: h11.Connection, rest: byt
     if rest:
         connection.receive_data(rest)
     while len(body) < limits.max_body_size:
-        event = connection.next_event()
+        try:
+            event = connection.next_event()
+        except h11.RemoteProtocolError:
+            break  # cut short, or malformed: the status says enough
         if event is h11.NEED_DATA:
             await transport.wait_readable()
             data = transport.read()

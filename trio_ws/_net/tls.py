@@ -26,7 +26,7 @@ class TLSTransport(Transport):
         server_hostname: whom a client expects; None on a server.
     """
 
-    __slots__ = ("_below", "_ended", "_incoming", "_outgoing", "_unencrypted", "_unread", "tls")
+    __slots__ = ("_below", "_ended", "_held", "_incoming", "_outgoing", "_unencrypted", "_unread", "tls")
 
     def __init__(
         self, below: Transport, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None = None
@@ -36,6 +36,7 @@ class TLSTransport(Transport):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._unencrypted = bytearray()  # plain bytes that TLS 1.2 held up for a renegotiation
+        self._held = trio.lowlevel.ParkingLot()  # who waits for that to end
         self._unread = False  # the handshake left records for read() to look at
         self._ended = False
         self.tls = context.wrap_bio(
@@ -96,8 +97,10 @@ class TLSTransport(Transport):
             self._below.write(self._outgoing.read())
 
     def write(self, data: bytes) -> None:
-        if self._unencrypted or self.error is not None:
-            self._unencrypted += b"" if self.error is not None else data
+        if self.error is not None:
+            return
+        if self._unencrypted:
+            self._unencrypted += data
             return
         try:
             self.tls.write(data)
@@ -109,7 +112,7 @@ class TLSTransport(Transport):
 
     async def drain(self) -> None:
         if self._unencrypted and not self._below.unsent:
-            await trio.lowlevel.checkpoint()  # only what the peer sends can get this on: read() does
+            await self._held.park()  # only what the peer sends can get this on: read() does
         else:
             await self._below.drain()
 
@@ -134,6 +137,7 @@ class TLSTransport(Transport):
         if self._unencrypted:
             held, self._unencrypted = bytes(self._unencrypted), bytearray()
             self.write(held)
+            self._held.unpark_all()
         if plain or not self._ended:
             return plain or None
         return b""
@@ -166,10 +170,13 @@ class TLSTransport(Transport):
 
     def _break(self, error: ssl.SSLError) -> None:
         self._ended = True
+        if isinstance(error, ssl.SSLZeroReturnError):  # the peer's goodbye after ours
+            return
         # A peer that ends TCP without ending TLS is common; the WebSocket layer knows whether it was too early.
         self.error = self._below.error or error
 
     def wake(self) -> None:
+        self._held.unpark_all()
         self._below.wake()
 
     def write_eof(self) -> None:
@@ -177,6 +184,8 @@ class TLSTransport(Transport):
         self._below.write_eof()
 
     def abort(self) -> None:
+        self._unencrypted.clear()
+        self._held.unpark_all()
         if not self._below.unsent:
             self._end_tls()
         self._below.abort()

@@ -255,8 +255,9 @@ class MessageReader:
         if self._max_size is not None:
             compressed = self._compressed or bool(first & RSV1)
             held = self._wire_size if compressed else len(self._message)
-            # What does not shrink grows a little by deflating: 5 bytes for each 16 KiB, and the end of the message.
-            allowed = self._max_size + (self._max_size // 64 + 1024 if compressed else 0)
+            # Compressed input is not held, so its bound is only against absurd lengths: flushed after every byte
+            # (RFC 7692 §7.2.1), a message grows sevenfold by deflating.
+            allowed = 8 * self._max_size + 2**16 if compressed else self._max_size
             if held + length > allowed:
                 raise MessageTooBig(f"message of {held + length} bytes or more, at most {self._max_size} are taken")
         if self._fragments + 1 > self._max_fragments:
