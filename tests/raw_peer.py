@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import trio
 import wsproto
 from wsproto import events
@@ -107,15 +109,19 @@ class RawPeer:
             case events.Ping():
                 self.pings.append(bytes(event.payload))
                 if self.answers:
-                    await self.send(event.response())
+                    await self._answer(event.response())
             case events.Pong():
                 self.pongs.append(bytes(event.payload))
             case events.CloseConnection():
                 self.closed_with = int(event.code), event.reason or ""
                 if self.answers and self._wsproto.state is ConnectionState.REMOTE_CLOSING:
-                    await self.send(event.response())
+                    await self._answer(event.response())
             case _:
                 raise AssertionError(f"wsproto says {event!r}")
+
+    async def _answer(self, event: events.Event) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):  # the other side may be gone
+            await self.send(event)
 
     def _add(self, event: events.TextMessage | events.BytesMessage) -> None:
         self._pieces.append(event.data if isinstance(event.data, str) else bytes(event.data))
@@ -126,7 +132,11 @@ class RawPeer:
 
     async def send(self, event: events.Event) -> None:
         """Send what wsproto makes of an event."""
-        await self.stream.send_all(self._wsproto.send(event))
+        await self.stream.send_all(self.encode(event))
+
+    def encode(self, *several: events.Event) -> bytes:
+        """Write what wsproto makes of events, to be sent by the caller."""
+        return b"".join(map(self._wsproto.send, several))
 
     def whole_frames(self) -> bool:
         """Whether all that came were whole frames, with nothing after the Close."""

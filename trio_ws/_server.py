@@ -230,6 +230,7 @@ class WebSocketServer:
             for listener in listeners
             if listener.socket.family == socket.AF_UNIX and isinstance(name := listener.socket.getsockname(), str)
         ]
+        self._address: object = listeners[0].socket.getsockname()
         self.listeners = listeners
 
     @property
@@ -239,10 +240,9 @@ class WebSocketServer:
         Raises:
             RuntimeError: it listens on a Unix socket.
         """
-        address = self.listeners[0].socket.getsockname()
-        if not isinstance(address, tuple):
+        if not isinstance(self._address, tuple):
             raise RuntimeError("a server on a Unix socket has no port")
-        return int(address[1])
+        return int(self._address[1])
 
     @property
     def connections(self) -> frozenset[WebSocket]:

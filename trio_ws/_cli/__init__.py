@@ -66,9 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: ``--help``, ``--version``, or wrong arguments.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 is no reason to fail
+    _prepare_streams()
     values = vars(build_parser().parse_args(arguments))
     name, run, options = (values.pop(key) for key in ("name", "run", "options"))
     try:
@@ -84,3 +82,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return status
+
+
+def _prepare_streams() -> None:
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # It was closed when Python began. Opened now, it takes the lowest descriptor that is free, its own; or else
+            # a socket would take it, and be written to.
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 is no reason to fail

@@ -7,7 +7,9 @@ Rules:
    an abandoned thread would still hold when Python exits.
 2. With a person at a terminal, ``input()`` gives the line editing of readline. What arrives meanwhile is written into
    rows that are inserted above the line being typed, which stays as it is.
-3. Messages go to standard output, everything else to standard error.
+3. An abandoned ``input()`` leaves the terminal in the mode of the line editor, so :meth:`Console.session` undoes that,
+   and not before the thread has got there.
+4. Messages go to standard output, everything else to standard error.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -31,6 +34,9 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 
 _PROMPT = "> "
 _READ_SIZE = 2**16
+_LOCAL_MODES = 3  # where termios.tcgetattr() has them
+_EDITOR_POLL_INTERVAL = 0.005  # seconds
+_EDITOR_POLLS = 40
 
 
 class Console:
@@ -44,7 +50,7 @@ class Console:
     def __init__(self) -> None:
         self.typed = os.isatty(STDIN)
         self.interactive = self.typed and os.isatty(STDOUT) and can_move_cursor(os.environ)
-        self._prompting = False
+        self._prompting = False  # input() was called and has not returned
         self._writing = trio.Lock()
         self._buffer = bytearray()
         self._searched = 0
@@ -68,9 +74,20 @@ class Console:
             raise InputError("the line is not UTF-8") from None
 
     async def _read_typed(self) -> str | None:
+        await trio.lowlevel.checkpoint()
         self._prompting = True
-        line = await trio.to_thread.run_sync(_ask, abandon_on_cancel=True)
-        self._prompting = False
+        return await trio.to_thread.run_sync(self._ask, abandon_on_cancel=True)
+
+    def _ask(self) -> str | None:
+        with suppress(ImportError):
+            import readline  # noqa: F401  # gives input() its editing and history
+        try:
+            line = input(_PROMPT)
+        except EOFError:
+            return None
+        finally:
+            self._prompting = False
+        line.encode()  # what was not UTF-8 may have become surrogates
         return line
 
     async def _read_bytes(self) -> bytes | None:
@@ -95,15 +112,25 @@ class Console:
     @contextmanager
     def session(self) -> Iterator[None]:
         """Leave the terminal as it was, even when ``input()`` was abandoned in the midst of a line."""
-        if not self.interactive:
+        if not self.interactive or sys.platform == "win32":
             yield
             return
-        with _restored_terminal():
-            try:
-                yield
-            finally:
-                self._prompting = False
-                _write(STDOUT, b"\n")
+        import termios
+
+        attributes = termios.tcgetattr(STDIN)
+        try:
+            yield
+        finally:
+            for _ in range(_EDITOR_POLLS):
+                if not self._prompting:
+                    break
+                editing = not termios.tcgetattr(STDIN)[_LOCAL_MODES] & termios.ICANON
+                time.sleep(_EDITOR_POLL_INTERVAL)  # noqa: ASYNC251  # the prompt follows the mode
+                if editing:
+                    break
+            self._prompting = False
+            _write(STDOUT, b"\n")
+            termios.tcsetattr(STDIN, termios.TCSADRAIN, attributes)
 
     # ---- out ----
 
@@ -146,17 +173,6 @@ class Console:
                 raise Failure(f"cannot write: {error.strerror}") from None
 
 
-def _ask() -> str | None:
-    with suppress(ImportError):
-        import readline  # noqa: F401  # gives input() its editing and history
-    try:
-        line = input(_PROMPT)
-    except EOFError:
-        return None
-    line.encode()  # what was not UTF-8 may have become surrogates
-    return line
-
-
 def _write(descriptor: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
@@ -171,17 +187,3 @@ def _insertion(text: str) -> str:
         return f"\r\x1b[J{text}\n{_PROMPT}"
     # Save the cursor; make sure of free rows below; insert rows; restore the cursor, whose row has moved down.
     return "\x1b7" + "\n" * height + f"\x1b[{height}A\r\x1b[{height}L{text}\x1b8\x1b[{height}B"
-
-
-@contextmanager
-def _restored_terminal() -> Iterator[None]:
-    if sys.platform == "win32":
-        yield
-        return
-    import termios
-
-    attributes = termios.tcgetattr(STDIN)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(STDIN, termios.TCSADRAIN, attributes)

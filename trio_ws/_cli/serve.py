@@ -139,7 +139,7 @@ async def _serve(options: ServeOptions, context: ssl.SSLContext | None, interrup
             for address in _addresses(server, secure=options.tls):
                 _say(f"listening on {address}")
             await interrupted.wait()
-            _say(f"closing, with {len(server.connections)} open connections")
+            _say(f"closing {_count(len(server.connections), 'connection')}")
             await server.aclose()
     return FINE
 
@@ -194,8 +194,9 @@ async def _echo(request: WebSocketRequest) -> None:
                 messages += 1
                 await websocket.send(message)
         info = await websocket.wait_closed()
+        peer, target = _describe_peer(request.remote_address), escape(request.target)
         with suppress(BrokenPipeError):
-            _say(f"{_describe_peer(request.remote_address)} {escape(request.target)} {info}, {messages} messages")
+            _say(f"{peer} {target} {info}, {_count(messages, 'message')}")
 
 
 async def _answer_http(request: HTTPRequest) -> HTTPResponse:
@@ -213,6 +214,10 @@ def _describe_peer(address: object) -> str:
 
 def _url_authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _say(line: str) -> None:

@@ -1,0 +1,290 @@
+"""The way out: what goes at once, what waits, and in which order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock, assert_no_checkpoints, wait_all_tasks_blocked
+
+from tests.connection.memory import MemoryTransport, transport_pair
+from trio_ws._outbox import BATCH_SIZE, Outbox
+
+
+class Sink(MemoryTransport):
+    """A transport that also notes what each write was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+        super().write(data)
+
+
+class Way:
+    """An outbox and what lies around it."""
+
+    def __init__(self, nursery: trio.Nursery, limit: int | None) -> None:
+        self.nursery = nursery
+        self.sink, self.other = Sink(), MemoryTransport()
+        self.sink.peer, self.other.peer = self.other, self.sink
+        self.flushed = 0
+        self.outbox = Outbox(self.sink, limit, nursery, self._note)
+
+    def _note(self) -> None:
+        self.flushed += 1
+
+    def block(self, frame: bytes = b"held") -> None:
+        """Let no byte go any more; the frame is the first that waits, in the transport itself."""
+        self.sink.room = 0
+        self.outbox.write(frame)
+
+    async def clear(self) -> bytes:
+        """Let everything go; give all that has gone."""
+        await wait_all_tasks_blocked()
+        self.sink.make_room(math.inf)
+        await wait_all_tasks_blocked()
+        return bytes(self.sink.written)
+
+
+@asynccontextmanager
+async def way_out(limit: int | None = 100) -> AsyncGenerator[Way, None]:
+    async with trio.open_nursery() as nursery:
+        way = Way(nursery, limit)
+        yield way
+        way.sink.abort()
+
+
+async def test_a_frame_goes_at_once_and_needs_no_task() -> None:
+    async with way_out() as way:
+        with assert_no_checkpoints():
+            way.outbox.write(b"one")
+            way.outbox.write_pong(b"pong")
+            way.outbox.write_close(b"close")
+        assert way.sink.writes == [b"one", b"pong", b"close"]
+        assert (way.outbox.buffered, way.outbox.bytes_sent, way.outbox.has_room) == (0, 12, True)
+        assert not way.nursery.child_tasks
+        assert way.flushed == 0
+
+
+async def test_what_waits_is_counted_wherever_it_waits(autojump_clock: MockClock) -> None:
+    async with way_out() as way:
+        way.sink.room = 3
+        way.outbox.write(b"12345")
+        assert way.outbox.buffered == 2
+        way.outbox.write(b"frame")
+        way.outbox.write_pong(b"pong")
+        assert way.outbox.buffered == 2 + 5 + 4
+        way.outbox.write_close(b"close")  # takes the pong's place
+        assert way.outbox.buffered == 2 + 5 + 5
+        assert way.outbox.bytes_sent == 5
+        await way.clear()
+        assert (way.outbox.buffered, way.outbox.bytes_sent) == (0, 15)
+
+
+async def test_the_flusher_keeps_the_order_tells_the_end_and_goes(autojump_clock: MockClock) -> None:
+    async with way_out(limit=None) as way:
+        for byte in range(50):
+            way.outbox.write(bytes((byte,)))
+            if byte == 5:
+                way.sink.room = 0
+        await wait_all_tasks_blocked()
+        assert (len(way.nursery.child_tasks), way.flushed) == (1, 0)
+        for _ in range(20):
+            way.sink.make_room(1)
+            await wait_all_tasks_blocked()
+        assert bytes(way.sink.written) == bytes(range(26))
+        assert await way.clear() == bytes(range(50))
+        assert (len(way.nursery.child_tasks), way.flushed) == (0, 1)
+        way.block()
+        assert await way.clear() == bytes(range(50)) + b"held"
+        assert way.flushed == 2
+
+
+async def test_small_frames_go_together_and_large_ones_alone(autojump_clock: MockClock) -> None:
+    async with way_out(limit=None) as way:
+        way.block()
+        sizes = [1000] * 65 + [536] + [1] + [BATCH_SIZE - 2] + [1, 1] + [BATCH_SIZE, 5, BATCH_SIZE + 1, 6, 7]
+        frames = [bytes((index,)) * size for index, size in enumerate(sizes)]
+        for frame in frames:
+            way.outbox.write(frame)
+        assert await way.clear() == b"held" + b"".join(frames)
+        batches = [65536, BATCH_SIZE, 1, BATCH_SIZE, 5, BATCH_SIZE + 1, 13]
+        assert [len(data) for data in way.sink.writes[1:]] == batches
+
+
+async def test_the_newest_pong_waits_and_goes_before_the_frames(autojump_clock: MockClock) -> None:
+    async with way_out() as way:
+        way.block()
+        way.outbox.write(b"-frame")
+        for number in range(9):
+            way.outbox.write_pong(b"-pong%d" % number)
+        assert await way.clear() == b"held-pong8-frame"
+
+
+async def test_the_close_goes_after_everything(autojump_clock: MockClock) -> None:
+    async with way_out(limit=None) as way:
+        way.block()
+        way.outbox.write(b"-one")
+        way.outbox.write_close(b"-close")
+        way.outbox.write(b"-two")  # nobody does this, and it would still go before
+        assert await way.clear() == b"held-one-two-close"
+
+
+@pytest.mark.parametrize("write", [Outbox.write_pong, Outbox.write_close])
+async def test_nothing_waits_behind_a_flusher_that_has_only_to_notice_that_it_is_done(
+    write: Callable[[Outbox, bytes], None], autojump_clock: MockClock
+) -> None:
+    async with way_out() as way:
+        way.block()
+        way.sink.make_room(math.inf)
+        write(way.outbox, b"-now")
+        assert bytes(way.sink.written) == b"held-now"
+        assert await way.clear() == b"held-now"
+
+
+async def test_frames_are_flushed_though_the_transport_got_rid_of_the_first_by_itself(
+    autojump_clock: MockClock,
+) -> None:
+    async with way_out() as way:
+        way.block()
+        way.outbox.write(b"-kept")
+        way.sink.make_room(math.inf)  # before the flusher has run for the first time
+        way.outbox.write(b"-more")
+        await wait_all_tasks_blocked()
+        way.outbox.write(b"-later")
+        assert bytes(way.sink.written) == b"held-kept-more-later"
+        assert way.outbox.buffered == 0
+
+
+async def test_a_transport_that_ends_takes_what_waits_with_it(autojump_clock: MockClock) -> None:
+    for early in (True, False):
+        async with way_out() as way:
+            way.block()
+            way.outbox.write(b"-lost")
+            way.outbox.write_pong(b"-lost")
+            if not early:
+                await wait_all_tasks_blocked()
+            way.sink.abort()
+            await wait_all_tasks_blocked()
+            assert (way.outbox.buffered, bytes(way.sink.written)) == (0, b"")
+            assert way.flushed == 1
+
+
+async def test_the_flusher_outlives_a_cancelled_nursery_and_ends_with_the_transport(autojump_clock: MockClock) -> None:
+    async with way_out() as way:
+        way.block()
+        way.nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await trio.sleep(1)
+            assert len(way.nursery.child_tasks) == 1
+            assert await way.clear() == b"held"
+
+
+# ---- the line ----
+
+
+async def stand_in_line(way: Way, name: bytes) -> None:
+    if not way.outbox.has_room:
+        await way.outbox.wait_for_room(lambda: True)
+    way.outbox.write(name * 60)
+    way.outbox.let_next_in()
+
+
+async def test_there_is_room_below_the_limit(autojump_clock: MockClock) -> None:
+    async with way_out(limit=100) as way:
+        way.block(b"x" * 99)
+        assert way.outbox.has_room
+        way.outbox.write(b"y")
+        assert not way.outbox.has_room
+        way.sink.make_room(1)
+        assert way.outbox.has_room
+
+
+async def test_without_a_limit_there_is_always_room(autojump_clock: MockClock) -> None:
+    async with way_out(limit=None) as way:
+        way.block(b"x" * 10**6)
+        assert way.outbox.has_room
+
+
+async def test_nobody_overtakes_in_the_line(autojump_clock: MockClock) -> None:
+    async with way_out(limit=50) as way:
+        way.block()
+        way.outbox.write(b"-" * 60)
+        async with trio.open_nursery() as nursery:
+            for name in (b"a", b"b", b"c", b"d"):
+                nursery.start_soon(stand_in_line, way, name)
+                await wait_all_tasks_blocked()
+            assert not way.outbox.has_room
+            for _ in range(320):
+                way.sink.make_room(1)
+                await trio.lowlevel.checkpoint()
+                assert way.outbox.buffered <= 49 + 60
+            assert await way.clear() == b"held" + b"".join(byte * 60 for byte in (b"-", b"a", b"b", b"c", b"d"))
+
+
+async def test_one_that_is_let_in_too_early_keeps_its_place(autojump_clock: MockClock) -> None:
+    async with way_out(limit=50) as way:
+        way.block()
+        way.outbox.write(b"-" * 60)
+        async with trio.open_nursery() as nursery:
+            for name in (b"a", b"b", b"c"):
+                nursery.start_soon(stand_in_line, way, name)
+                await wait_all_tasks_blocked()
+            way.sink.room = 64
+            way.sink.make_room(0)
+            await trio.lowlevel.checkpoint()
+            way.outbox.let_next_in()  # as the flusher does that finds room twice before the first one has run
+            way.outbox.let_next_in()
+            await wait_all_tasks_blocked()
+            await way.clear()
+        assert await way.clear() == b"held" + b"".join(byte * 60 for byte in (b"-", b"a", b"b", b"c"))
+
+
+async def test_one_that_is_cancelled_leaves_the_line(autojump_clock: MockClock) -> None:
+    async with way_out(limit=50) as way:
+        way.block()
+        way.outbox.write(b"-" * 60)
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as inner:
+                    inner.start_soon(stand_in_line, way, b"a")
+                    await wait_all_tasks_blocked()
+                    nursery.start_soon(stand_in_line, way, b"b")
+                    await wait_all_tasks_blocked()
+                    scope.cancel()
+            await way.clear()
+        assert bytes(way.sink.written) == b"held" + b"-" * 60 + b"b" * 60
+        assert way.outbox.has_room
+
+
+async def test_release_lets_everybody_go(autojump_clock: MockClock) -> None:
+    async with way_out(limit=1) as way:
+        way.block()
+        gone: list[str] = []
+        is_open = True
+
+        async def wait(name: str) -> None:
+            await way.outbox.wait_for_room(lambda: is_open)
+            gone.append(name)
+
+        async with trio.open_nursery() as nursery:
+            for name in "abc":
+                nursery.start_soon(wait, name)
+            await wait_all_tasks_blocked()
+            is_open = False
+            way.outbox.release()
+        assert sorted(gone) == ["a", "b", "c"]
+        await way.clear()
+        assert way.outbox.has_room
+
+
+def test_the_pair_of_transports_is_joined() -> None:
+    one, two = transport_pair()
+    one.write(b"x")
+    assert two.read() == b"x"
