@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
 examples:
-  trio-ws demo                                    see what the library does
-  trio-ws serve                                   echo server on ws://127.0.0.1:8080/
-  trio-ws connect ws://127.0.0.1:8080/            type lines, see what comes back
+  trio-ws demo                            see what the library does
+  trio-ws serve                           echo server on ws://127.0.0.1:8080/
+  trio-ws connect ws://127.0.0.1:8080/    type lines, see what comes back
   echo hello | trio-ws connect ws://127.0.0.1:8080/
-  trio-ws COMMAND --help                          every option of a command
+  trio-ws COMMAND --help                  every option of a command
 """
 
 
@@ -79,8 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Nobody reads our output any more. What is left in the buffer must not fail again when Python exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except OSError as error:
+        print(f"trio-ws {name}: {escape(str(error))}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
-        return INTERRUPTED
+        status = INTERRUPTED
+    if status == INTERRUPTED:
+        print(file=sys.stderr)  # the terminal has written ^C
     return status
 
 

@@ -29,7 +29,7 @@ from .._wire.url import parse_url
 from .arguments import add_command, add_shared_arguments, header, seconds
 from .certificates import client_context, explain
 from .console import STDOUT, Console
-from .lines import Bye, Help, InputError, Ping, Send, parse_line
+from .lines import Bye, InputError, Ping, Send, parse_line
 from .running import FAILED, FINE, WRONG_USAGE, Failure, run_interruptible
 from .terminal import escape
 
@@ -40,10 +40,12 @@ if TYPE_CHECKING:
     from .running import Interrupts
 
 _DESCRIPTION = """\
-Open a WebSocket; send each line of the input as a text message, print each message that arrives.
+Open a WebSocket; send each line of the input as a text message, print each
+message that arrives.
 
-A text message is printed as "< text" with control characters escaped, a binary one as "< [binary, N bytes] hex".
-Messages go to standard output, everything else to standard error.
+A text message is printed as "< text" with control characters escaped, a binary
+one as "< [binary, N bytes] hex". Messages go to standard output, everything
+else to standard error.
 
 Lines that begin with a slash are commands:
   /ping [PAYLOAD]          send a ping, tell the round trip
@@ -51,18 +53,25 @@ Lines that begin with a slash are commands:
   /close [CODE [REASON]]   close with a code, 1000 or 3000 to 4999, and end
   /help                    tell the commands
   //TEXT                   send /TEXT
-With --no-commands every line is sent as it is. A wrong command ends the program, with status 2, unless it was typed.
+With --no-commands every line is sent as it is. A wrong command ends the
+program, with status 2, unless it was typed at a terminal.
 
-When the input ends, messages are printed until none has come for --wait seconds; then the connection is closed.
-Ctrl-C closes it at once, a second Ctrl-C does not wait for the server.
+When the input ends, messages are printed until none has come for --wait
+seconds; then the connection is closed. Ctrl-C closes it at once, a second
+Ctrl-C does not wait for the server.
 
-Exit status: 0 the connection was closed cleanly, by this side or with code 1000, 1001 or none by the server; 1 it could
-not be opened, was lost, or was closed with an error; 2 wrong arguments; 130 interrupted before it was open, or twice.
+exit status:
+  0    closed cleanly: by this side, or by the server with 1000, 1001 or no code
+  1    could not be opened, was lost, or was closed with an error
+  2    wrong arguments
+  130  interrupted before it was open, or twice
 
 examples:
   trio-ws connect wss://example.com/chat --protocol chat
-  trio-ws connect wss://127.0.0.1:8080/ --ca-file ca.pem --header 'Authorization: Bearer TOKEN'
-  echo '{"op": "subscribe"}' | trio-ws connect --raw --wait inf wss://example.com/feed | jq .
+  trio-ws connect wss://127.0.0.1:8080/ --ca-file ca.pem
+  trio-ws connect wss://example.com/ --header 'Authorization: Bearer TOKEN'
+  echo '{"op": "subscribe"}' |
+    trio-ws connect --raw --wait inf wss://example.com/feed | jq .
 """
 
 _HELP = "commands: /ping [PAYLOAD], /binary HEX, /close [CODE [REASON]], //TEXT to send /TEXT; Ctrl-D ends"
@@ -241,7 +250,7 @@ class _Session:
             while await self._obey_line():
                 pass
         except ConnectionClosed:
-            return  # whoever receives sees it as well
+            return  # noqa: ASYNC910  # whoever receives sees it as well
         self._silence_allowed = self._wait
         self._expect_message()
 
@@ -259,7 +268,7 @@ class _Session:
                 self.end()
         return True
 
-    async def _obey(self, command: Command) -> None:
+    async def _obey(self, command: Command) -> None:  # noqa: ASYNC910  # reading the next line is a checkpoint
         match command:
             case Send(value):
                 await self._websocket.send(value)
@@ -268,7 +277,7 @@ class _Session:
             case Bye(code, reason):
                 self._closing = (code, reason)
                 self.end()
-            case Help():
+            case _:  # Help
                 await self._console.tell(_HELP)
 
     async def _ping(self, payload: bytes | None) -> None:

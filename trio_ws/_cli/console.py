@@ -152,7 +152,7 @@ class Console:
         """
         await self._write_line(STDOUT, text)
 
-    async def tell(self, text: str) -> None:
+    async def tell(self, text: str) -> None:  # noqa: ASYNC910  # writing is a checkpoint, also when it fails
         """Write one line to standard error; ``text`` is printable. Whether anybody reads it does not matter."""
         with suppress(BrokenPipeError, Failure):
             await self._write_line(STDERR, text)

@@ -27,13 +27,15 @@ if TYPE_CHECKING:
     from .running import Interrupts
 
 _DESCRIPTION = """\
-An echo server: every message comes back as it was sent. One line is printed for each connection that has ended.
+An echo server: every message comes back as it was sent. One line is printed
+for each connection that has ended.
 
-Ctrl-C or SIGTERM closes every connection with code 1001 and ends with status 0; again, it ends at once, with 130.
+Ctrl-C or SIGTERM closes every connection with code 1001 and ends with status 0;
+again, it ends at once, with status 130.
 
 examples:
-  trio-ws serve --port 0                          a port that is free
-  trio-ws serve --tls                             a throw-away certificate, for loopback names and --host
+  trio-ws serve --port 0        a port that is free
+  trio-ws serve --tls           a throw-away certificate for loopback and --host
   trio-ws serve --host 0.0.0.0 --port 443 --tls --cert-file chain.pem --key-file key.pem
 """
 
@@ -195,7 +197,7 @@ async def _echo(request: WebSocketRequest) -> None:
                 await websocket.send(message)
         info = await websocket.wait_closed()
         peer, target = _describe_peer(request.remote_address), escape(request.target)
-        with suppress(BrokenPipeError):
+        with suppress(OSError):  # nobody reads it any more
             _say(f"{peer} {target} {info}, {_count(messages, 'message')}")
 
 

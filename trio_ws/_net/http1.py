@@ -216,7 +216,7 @@ def _check_lines(buffer: bytearray, start: int, stop: int, limits: Limits) -> No
     """Check what of a head is here, as early as it can be told."""
     if buffer and not (0x41 <= buffer[0] <= 0x5A or 0x61 <= buffer[0] <= 0x7A):
         raise HeadError(HTTPStatus.BAD_REQUEST, "this is no HTTP")
-    if stop >= limits.max_request_line + 2 and buffer.find(b"\r\n", 0, limits.max_request_line + 2) < 0:
+    if stop > limits.max_request_line and buffer.find(b"\r", 0, limits.max_request_line + 1) < 0:
         raise HeadError(HTTPStatus.REQUEST_URI_TOO_LONG, f"the first line has over {limits.max_request_line} bytes")
     if stop > limits.max_head_size:
         text = f"the head has over {limits.max_head_size} bytes"
