@@ -32,6 +32,7 @@ class RawPeer:
         pongs: payloads of the pongs that came.
         closed_with: code and reason of the Close that came; code 1005 if it had none.
         open: whether the opening handshake is done.
+        rejected_with: the HTTP status of a rejection.
         ended: whether the end of the stream was read.
     """
 
@@ -45,6 +46,7 @@ class RawPeer:
         self.pongs: list[bytes] = []
         self.closed_with: tuple[int, str] | None = None
         self.ended = False
+        self.rejected_with: int | None = None
         self._compression = compression
         self._wsproto = wsproto.WSConnection(
             wsproto.ConnectionType.CLIENT if is_client else wsproto.ConnectionType.SERVER
@@ -64,8 +66,9 @@ class RawPeer:
         await self._shake_hands()
 
     async def _shake_hands(self) -> None:
-        while not self.open:
-            assert await self.read(), "the stream ended in the opening handshake"
+        while not self.open and self.rejected_with is None:
+            if not await self.read():
+                raise EOFError("the stream ended in the opening handshake")
 
     async def read(self) -> bool:
         """Read once and understand it; False at the end of the stream."""
@@ -104,6 +107,10 @@ class RawPeer:
                 self.open = True
             case events.AcceptConnection():
                 self.open = True
+            case events.RejectConnection(status_code=status):
+                self.rejected_with = status
+            case events.RejectData():
+                pass
             case events.TextMessage() | events.BytesMessage():
                 self._add(event)
             case events.Ping():

@@ -68,6 +68,8 @@ class Agent(Dispatcher):
     ) -> None:
         check_ssl_context(ssl_context)
         self._ssl_context = ssl_context
+        if not isinstance(socket_path, str | os.PathLike | None):
+            raise TypeError(f"socket_path must be a path or None, not {socket_path!r}")
         self._socket_path = None if socket_path is None else os.fspath(socket_path)
 
     async def __aenter__(self) -> Self:

@@ -116,7 +116,7 @@ class Connection:
         self.protocol = protocol
         self.outbox = Outbox(transport, limits.send_buffer, nursery, self._flushed)
         self.pings = Pings()
-        self.counters = Statistics()
+        self.counters = Statistics(bytes_received=protocol.pending)
         self.cause: BaseException | None = None
         self.ended = False
         self.stalled = False  # receive_buffer is full
@@ -173,7 +173,7 @@ class Connection:
         """Send one message when there is room; cancelled, it was not sent."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if not self.outbox.has_room:
-            await self.outbox.wait_for_room(self.is_open)
+            await self.outbox.wait_for_room()
         self._send(message, compress)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -210,7 +210,7 @@ class Connection:
         """Send a Ping when there is room, wait for its Pong, return the seconds between."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if not self.outbox.has_room:
-            await self.outbox.wait_for_room(self.is_open)
+            await self.outbox.wait_for_room()
             self.outbox.let_next_in()
         if not self.is_open():
             raise self.closed_error()
@@ -337,8 +337,8 @@ class Connection:
             self._fail(RemoteProtocolError("too many control frames", POLICY_VIOLATION))
 
     def _answer_ping(self, payload: bytes) -> None:
-        self.counters.pongs_sent += 1
-        self.outbox.write_pong(self.protocol.encode_pong(payload))
+        if not self.outbox.write_pong(self.protocol.encode_pong(payload)):
+            self.counters.pongs_sent += 1
 
     # ---- the attendant ----
 
@@ -468,10 +468,12 @@ class Connection:
 
     def abandon(self) -> None:
         """End now: say Close 1001 if that can be written without waiting, and drop the transport."""
+        goodbye = b""
         if self.is_open():
             self._local = True
-            if not self.outbox.buffered:
-                self.outbox.write_close(self.protocol.encode_close(GOING_AWAY))
+            if not self.transport.congested:
+                goodbye = self.protocol.encode_close(GOING_AWAY)
+        self.outbox.flush_now(goodbye)
         self._end()
 
     def _fail(self, failure: RemoteProtocolError) -> None:

@@ -63,7 +63,7 @@ class Outbox:
         self._close = b""
         self._flushing = False
         self._senders = trio.lowlevel.ParkingLot()
-        self._let_in = 0  # senders that have left the line and not run yet: nobody may go before them
+        self._let_in = False  # one has left the line and not run yet: nobody may go before it
         self.bytes_sent = 0
 
     @property
@@ -76,23 +76,19 @@ class Outbox:
         """Whether a sender may write now: there is room, and nobody waits for it."""
         return not self._senders and not self._let_in and (not self._flushing or self.buffered < self._limit)
 
-    async def wait_for_room(self, is_open: Callable[[], bool]) -> None:
-        """Wait in line until there is room, or the connection is not open any more."""
-        while is_open():
-            await self._senders.park()
-            self._let_in -= 1
-            if self.buffered < self._limit:
-                return
+    async def wait_for_room(self) -> None:
+        """Wait in line until it is this sender's turn, or the connection is not open any more."""
+        await self._senders.park()
+        self._let_in = False
 
     def let_next_in(self) -> None:
-        """Let the sender that has waited longest look whether there is room."""
-        if self._senders and self.buffered < self._limit:
-            self._let_in += 1
+        """Let the sender that has waited longest go if there is room: one at a time, or two would take the same."""
+        if self._senders and not self._let_in and self.buffered < self._limit:
+            self._let_in = True
             self._senders.unpark()
 
     def release(self) -> None:
         """Let every sender go: the connection is not open any more."""
-        self._let_in += len(self._senders)
         self._senders.unpark_all()
 
     def write(self, frame: bytes) -> None:
@@ -103,26 +99,39 @@ class Outbox:
         else:
             self._send(frame)
 
-    def write_pong(self, frame: bytes) -> None:
-        """Send a Pong, instead of one that still waits."""
+    def write_pong(self, frame: bytes) -> bool:
+        """Send a Pong; tell whether it took the place of one that still waited."""
+        replaces = bool(self._pong)
         if self.buffered:
             self._pong = frame
+            self._see_to_flushing()
         else:
             self._send(frame)
+        return replaces
 
     def write_close(self, frame: bytes) -> None:
         """Send the Close, after all else."""
-        self._pong = b""
         if self.buffered:
             self._close = frame
+            self._see_to_flushing()
         else:
+            self._send(frame)
+
+    def flush_now(self, frame: bytes) -> None:
+        """Hand over what waits, and one last frame, if the transport has a use for them: nobody will come to flush."""
+        while not self._transport.congested and (data := self._next()):
+            self._send(data)
+        if frame:
             self._send(frame)
 
     def _send(self, data: bytes) -> None:
         self.bytes_sent += len(data)
-        transport = self._transport
-        transport.write(data)
-        if not self._flushing and transport.unsent:
+        self._transport.write(data)
+        if self._transport.unsent:
+            self._see_to_flushing()
+
+    def _see_to_flushing(self) -> None:
+        if not self._flushing:
             self._flushing = True
             self._nursery.start_soon(self._flush)
 
@@ -130,11 +139,13 @@ class Outbox:
     async def _flush(self) -> None:
         # Shielded: it ends with the transport, which the connection aborts when it is cancelled itself.
         with trio.CancelScope(shield=True):
-            while self._transport.unsent:
-                await self._transport.drain()
+            while True:
                 while not self._transport.unsent and (data := self._next()):
                     self._send(data)
                 self.let_next_in()
+                if not self._transport.unsent:
+                    break
+                await self._transport.drain()
         self._flushing = False
         self._flushed()
 

@@ -181,15 +181,24 @@ class Service:
             await handler(request)
         # It is the user's code: what it raises ends this connection, not the server.
         except Exception as error:
-            if _is_only_closed(error):
-                logger.debug("%r: %s", request, error)
-            else:
-                logger.exception("handler failed on %r", request)
+            _log(request, error)
+        except BaseExceptionGroup as group:  # with a Cancelled, or Ctrl-C: that goes on, the rest ends here
+            errors, others = group.split(Exception)
+            if errors is not None:
+                _log(request, errors)
+            raise (others or group) from None
         else:
             if not request.answered:
-                logger.error("handler returned without an answer to %r", request)
+                logger.error("handler returned without an answer to %.256r", request)
         if not request.answered:
             await request.reject(HTTPStatus.INTERNAL_SERVER_ERROR, [_PLAIN_TEXT], b"Internal server error.")
+
+
+def _log(request: WebSocketRequest, error: Exception) -> None:
+    if _is_only_closed(error):
+        logger.debug("%.256r: %s", request, error)
+    else:
+        logger.error("handler failed on %.256r", request, exc_info=error)
 
 
 def _is_only_closed(error: Exception) -> bool:

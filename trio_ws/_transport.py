@@ -30,6 +30,11 @@ class Transport(abc.ABC):
     def unsent(self) -> int:
         """Bytes that were written and that the layer below has not taken."""
 
+    @property
+    def congested(self) -> bool:
+        """Whether what is written now would wait before the layer below has looked at it."""
+        return self.unsent > 0
+
     @abc.abstractmethod
     def write(self, data: bytes) -> None:
         """Send what can be sent at once and keep the rest."""

@@ -58,9 +58,7 @@ class Sweep:
     completed: int = 0
 
 
-def cancel_everywhere(
-    scenario: Scenario, *, at_least: int, clock: Callable[[], trio.abc.Clock] | None = None
-) -> Sweep:
+def cancel_everywhere(scenario: Scenario, *, at_least: int, clock: Callable[[], trio.abc.Clock] | None = None) -> Sweep:
     """Run a scenario again and again, cancelled at another step each time.
 
     After each run no task, no file descriptor and no warning may be left, and what the scenario checks must hold.
@@ -76,7 +74,6 @@ def cancel_everywhere(
         step = 1
         while not _run_once(scenario, step, clock, sweep):
             step += 1
-    print(sweep)
     assert sweep.cancelled >= at_least, sweep
     assert sweep.completed >= 1, sweep
     return sweep

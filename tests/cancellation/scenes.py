@@ -19,8 +19,6 @@ from ..serving import LOCALHOST, serving, until
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from trio_ws._client import ClientKeywords
-
     StreamPair = Callable[[], tuple[trio.abc.HalfCloseableStream, trio.abc.HalfCloseableStream]]
 
 URL = "ws://test.example/"

@@ -93,8 +93,8 @@ def test_the_peers_close_is_heard_by_the_next_call(scene: Scene) -> None:
 
             async def act() -> None:
                 with pytest.raises(trio_ws.ConnectionClosedError):
-                    async for message in websocket:
-                        received.append(message)
+                    while True:
+                        received.append(await websocket.receive())
                 await websocket.wait_closed()
 
             async def close() -> None:

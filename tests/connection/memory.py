@@ -21,6 +21,7 @@ class MemoryTransport(Transport):
         self.ended = False  # the peer wrote its end
         self.closed = False
         self.eof_written = False
+        self.read_size = 65536
         self._kept = bytearray()
         self._readable = trio.lowlevel.ParkingLot()
         self._writable = trio.lowlevel.ParkingLot()
@@ -75,7 +76,7 @@ class MemoryTransport(Transport):
 
     async def drain(self) -> None:
         if self._kept and not self.room and not self.closed:
-            await self._writable.park()
+            await _park_alone(self._writable)
         else:
             await trio.lowlevel.checkpoint()
 
@@ -83,14 +84,14 @@ class MemoryTransport(Transport):
         if self.arrived or self.ended or self.closed:
             await trio.lowlevel.checkpoint()
         else:
-            await self._readable.park()
+            await _park_alone(self._readable)
 
     def read(self) -> bytes | None:
         if self.closed:
             return b""
         if self.arrived:
-            data = bytes(self.arrived[:65536])
-            del self.arrived[:65536]
+            data = bytes(self.arrived[: self.read_size])
+            del self.arrived[: self.read_size]
             return data
         return b"" if self.ended else None
 
@@ -99,6 +100,7 @@ class MemoryTransport(Transport):
         self._writable.unpark_all()
 
     def write_eof(self) -> None:
+        assert not self._kept, "what is unsent must have gone before"
         self.eof_written = True
         self.peer.end()
 
@@ -108,6 +110,12 @@ class MemoryTransport(Transport):
             self._kept.clear()
             self.wake()
             self.peer.end()
+
+
+async def _park_alone(lot: trio.lowlevel.ParkingLot) -> None:
+    if lot:
+        raise trio.BusyResourceError("another task waits here")  # as a socket does
+    await lot.park()
 
 
 def transport_pair() -> tuple[MemoryTransport, MemoryTransport]:

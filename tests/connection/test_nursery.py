@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncGenerator
+
 import pytest
 import trio
 
@@ -134,3 +137,199 @@ def test_loose_exception_groups_make_no_difference() -> None:
 
     with pytest.warns(trio.TrioDeprecationWarning):
         trio.run(main, strict_exception_groups=False)
+
+
+# ---- more shapes ----
+
+
+async def crash(error: BaseException) -> None:
+    raise error
+
+
+async def test_a_block_may_be_left_by_return_break_and_continue() -> None:
+    async def leave() -> str:
+        for number in range(3):
+            async with BackgroundNursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                if number == 0:
+                    continue
+                if number == 1:
+                    break
+        async with BackgroundNursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            return f"left at {number}"
+
+    assert await leave() == "left at 1"
+
+
+async def test_a_deadline_around_is_its_own_error_bare(autojump_clock: trio.testing.MockClock) -> None:
+    with pytest.raises(trio.TooSlowError):
+        with trio.fail_after(1):
+            async with BackgroundNursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                await trio.sleep_forever()
+
+
+async def test_a_scope_inside_the_block_is_the_blocks_business(autojump_clock: trio.testing.MockClock) -> None:
+    async with BackgroundNursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        with trio.move_on_after(1) as scope:
+            await trio.sleep_forever()
+        assert scope.cancelled_caught
+        await trio.lowlevel.checkpoint()
+
+
+async def test_an_error_raised_while_a_cancellation_passes_is_the_one_that_comes_out() -> None:
+    problem = Problem()
+    with trio.CancelScope() as scope, pytest.raises(Problem) as caught:
+        async with BackgroundNursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            scope.cancel()
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise problem
+    assert caught.value is problem
+    assert isinstance(problem.__context__, trio.Cancelled)
+
+
+async def test_an_error_of_the_block_wins_over_a_cancellation_from_around() -> None:
+    problem = Problem()
+    with trio.CancelScope() as scope, pytest.raises(Problem) as caught:
+        async with BackgroundNursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            scope.cancel()
+            raise problem
+    assert caught.value is problem
+    assert problem.__context__ is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+async def test_ctrl_c_in_a_task_comes_out_bare(error: type[BaseException]) -> None:
+    interrupt = error()
+    with pytest.raises(error) as caught:
+        async with BackgroundNursery() as nursery:
+            nursery.start_soon(crash, interrupt)
+            await trio.sleep_forever()
+    assert caught.value is interrupt
+
+
+async def test_a_task_that_crashes_while_it_is_cancelled_comes_out_bare() -> None:
+    async def fail_to_clean_up() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise Problem("in the clean-up")
+
+    with pytest.raises(Problem, match="in the clean-up"):
+        async with BackgroundNursery() as nursery:
+            nursery.start_soon(fail_to_clean_up)
+            await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_a_shielded_clean_up_of_a_task_is_waited_for(autojump_clock: trio.testing.MockClock) -> None:
+    done: list[float] = []
+
+    async def clean_up() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(3)
+            done.append(trio.current_time())
+
+    before = trio.current_time()
+    async with BackgroundNursery() as nursery:
+        nursery.start_soon(clean_up)
+    assert done == [before + 3]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_what_a_task_raised_keeps_its_cause_and_has_no_group_for_context(waits: bool) -> None:
+    error, cause, context = Problem(), ValueError(), KeyError()
+    error.__context__ = context
+    error.__cause__ = cause
+    with pytest.raises(Problem) as caught:
+        async with BackgroundNursery() as nursery:
+            nursery.start_soon(crash, error)
+            if waits:
+                await trio.sleep_forever()
+    assert caught.value is error
+    assert error.__cause__ is cause
+    assert error.__context__ is context or isinstance(error.__context__, trio.Cancelled)
+
+
+async def test_a_task_that_crashes_takes_the_place_of_a_cancellation() -> None:
+    with trio.CancelScope() as scope, pytest.raises(Problem):
+        async with BackgroundNursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            nursery.start_soon(crash, Problem())
+            scope.cancel()
+            await trio.sleep_forever()
+
+
+async def test_an_error_of_the_block_and_a_crash_are_both_seen() -> None:
+    async def fail_to_clean_up() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ZeroDivisionError("a bug of ours")
+
+    problem = Problem()
+    with pytest.raises((Problem, ZeroDivisionError)) as caught:
+        async with BackgroundNursery() as nursery:
+            nursery.start_soon(fail_to_clean_up)
+            await trio.testing.wait_all_tasks_blocked()
+            raise problem
+    seen: list[BaseException] = []
+    error: BaseException | None = caught.value
+    while error is not None:
+        seen.append(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    assert {type(error) for error in seen} >= {Problem, ZeroDivisionError}
+
+
+async def test_nested_blocks_pass_a_cancellation_on_bare() -> None:
+    seen: list[BaseException] = []
+    with trio.CancelScope() as scope:
+        try:
+            async with BackgroundNursery() as outer:
+                outer.start_soon(trio.sleep_forever)
+                async with BackgroundNursery() as inner:
+                    inner.start_soon(trio.sleep_forever)
+                    scope.cancel()
+        except BaseException as error:
+            seen.append(error)
+            raise
+    assert [type(error) for error in seen] == [trio.Cancelled]
+
+
+async def test_an_ordinary_nursery_inside_keeps_its_groups() -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        async with BackgroundNursery() as nursery, trio.open_nursery() as theirs:
+            nursery.start_soon(trio.sleep_forever)
+            theirs.start_soon(crash, Problem())
+    assert [type(error) for error in caught.value.exceptions] == [Problem]
+
+
+async def test_a_generator_that_is_closed_inside_its_block_is_closed() -> None:
+    @contextlib.asynccontextmanager
+    async def managed() -> AsyncGenerator[trio.Nursery, None]:
+        async with BackgroundNursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            yield nursery
+
+    async with managed() as nursery:
+        assert len(nursery.child_tasks) == 1
+    assert not nursery.child_tasks
+    with pytest.raises(Problem):
+        async with managed():
+            raise Problem
+
+
+async def test_groups_in_groups_are_unwrapped_to_the_one_that_matters() -> None:
+    async def nested() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(crash, Problem())
+
+    with pytest.raises(Problem):
+        async with BackgroundNursery() as nursery:
+            nursery.start_soon(nested)
+            await trio.sleep_forever()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import MockClock
 
 import trio_ws
 from tests.connection.memory import MemoryTransport, transport_pair
@@ -147,7 +146,7 @@ async def test_instruments_hear_of_it_first(autojump_clock: MockClock, nursery: 
             heard.append(f"close {info.code}")
 
     ours, theirs = transport_pair()
-    theirs.end()
+    ours.end()
     websocket = begin(nursery, opened(ours), options(instruments=(Listener(),)))
     assert heard == ["open OPEN chat"]
     assert theirs.arrived == frame_bytes(Opcode.TEXT, b"hello", masked=False)
@@ -173,16 +172,15 @@ async def test_with_a_shield_it_is_of_use_until_it_is_closed(autojump_clock: Moc
             theirs.write(frame_bytes(Opcode.TEXT, b"question", masked=True))
             assert await websocket.receive() == "question"
             theirs.write(frame_bytes(Opcode.PING, b"?", masked=True))
-            await wait_all_tasks_blocked(0.05)
+            await trio.sleep(0.05)
             assert bytes(theirs.arrived) == b"\x8a\x01?"
             theirs.write(frame_bytes(Opcode.CLOSE, b"", masked=True))
-            theirs.end()
-            theirs.peer.end()
+            ours.end()
             assert await websocket.wait_closed() == CloseInfo(1005, "", was_clean=True)
 
 
 @pytest.mark.parametrize("made", [opened(MemoryTransport()), options()])
-def test_what_was_agreed_on_cannot_be_changed(made: Any) -> None:
+def test_what_was_agreed_on_cannot_be_changed(made: Opened | ConnectionOptions) -> None:
     for field in dataclasses.fields(made):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(made, field.name, None)

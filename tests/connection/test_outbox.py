@@ -80,11 +80,11 @@ async def test_what_waits_is_counted_wherever_it_waits(autojump_clock: MockClock
         way.outbox.write(b"frame")
         way.outbox.write_pong(b"pong")
         assert way.outbox.buffered == 2 + 5 + 4
-        way.outbox.write_close(b"close")  # takes the pong's place
-        assert way.outbox.buffered == 2 + 5 + 5
+        way.outbox.write_close(b"close")
+        assert way.outbox.buffered == 2 + 5 + 4 + 5
         assert way.outbox.bytes_sent == 5
-        await way.clear()
-        assert (way.outbox.buffered, way.outbox.bytes_sent) == (0, 15)
+        assert await way.clear() == b"12345pongframeclose"  # RFC 6455 §5.5.2: a Ping before the Close is answered
+        assert (way.outbox.buffered, way.outbox.bytes_sent) == (0, 19)
 
 
 async def test_the_flusher_keeps_the_order_tells_the_end_and_goes(autojump_clock: MockClock) -> None:
@@ -191,7 +191,7 @@ async def test_the_flusher_outlives_a_cancelled_nursery_and_ends_with_the_transp
 
 async def stand_in_line(way: Way, name: bytes) -> None:
     if not way.outbox.has_room:
-        await way.outbox.wait_for_room(lambda: True)
+        await way.outbox.wait_for_room()
     way.outbox.write(name * 60)
     way.outbox.let_next_in()
 
@@ -267,17 +267,15 @@ async def test_release_lets_everybody_go(autojump_clock: MockClock) -> None:
     async with way_out(limit=1) as way:
         way.block()
         gone: list[str] = []
-        is_open = True
 
         async def wait(name: str) -> None:
-            await way.outbox.wait_for_room(lambda: is_open)
+            await way.outbox.wait_for_room()
             gone.append(name)
 
         async with trio.open_nursery() as nursery:
             for name in "abc":
                 nursery.start_soon(wait, name)
             await wait_all_tasks_blocked()
-            is_open = False
             way.outbox.release()
         assert sorted(gone) == ["a", "b", "c"]
         await way.clear()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import array
+from collections.abc import Awaitable, Callable
+
 import pytest
 import trio
 from trio.testing import MockClock, assert_checkpoints, assert_no_checkpoints, wait_all_tasks_blocked
 
 import trio_ws
 from tests.connection.sides import end_of, one_side, two_sides
-from trio_ws import CloseInfo, ReadyState, WebSocketError
+from trio_ws import CloseInfo, ReadyState, WebSocket, WebSocketError
+from trio_ws._wire.frames import Opcode
 from trio_ws._wire.reader import Close, Pong
 
 
@@ -206,3 +210,211 @@ async def test_nothing_happens_in_a_cancelled_scope(autojump_clock: MockClock) -
             assert scope.cancelled_caught
         assert peer.heard() == []
         assert websocket.ready_state is ReadyState.OPEN
+
+
+async def test_what_is_known_of_it_tells_how_it_stands(autojump_clock: MockClock) -> None:
+    async with one_side(is_client=False) as (websocket, peer):
+        assert (websocket.buffered_amount, list(ReadyState)) == (0, [0, 1, 2, 3])
+        end_of(peer).room = 3
+        await websocket.send(b"12345678")
+        assert websocket.buffered_amount == 7
+        peer.close(4000)
+        await wait_all_tasks_blocked()
+        assert (websocket.ready_state, websocket.close_info) == (ReadyState.CLOSING, None)
+        assert websocket.buffered_amount == 7 + 4
+        assert repr(websocket) == "<WebSocket server ws://example.com/ HTTP/1.1 CLOSING>"
+        end_of(peer).make_room(100)
+        end_of(peer).end()
+        assert await websocket.wait_closed() == CloseInfo(4000, "", was_clean=True)
+        assert (websocket.ready_state, websocket.buffered_amount) == (ReadyState.CLOSED, 0)
+        assert repr(websocket) == "<WebSocket server ws://example.com/ HTTP/1.1 CLOSED>"
+
+
+class Listener(trio_ws.Instrument):
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, WebSocket, object]] = []
+
+    def websocket_open(self, websocket: WebSocket) -> None:
+        self.heard.append(("open", websocket, None))
+
+    def websocket_ping(self, websocket: WebSocket, payload: bytes) -> None:
+        self.heard.append(("ping", websocket, payload))
+
+    def websocket_pong(self, websocket: WebSocket, payload: bytes) -> None:
+        self.heard.append(("pong", websocket, payload))
+
+    def websocket_error(self, websocket: WebSocket, error: BaseException) -> None:
+        self.heard.append(("error", websocket, type(error)))
+
+    def websocket_close(self, websocket: WebSocket, info: CloseInfo) -> None:
+        self.heard.append(("close", websocket, info))
+
+
+async def test_each_instrument_is_told_with_the_websocket_itself(autojump_clock: MockClock) -> None:
+    one, two = Listener(), Listener()
+    async with one_side(instruments=(one, two)) as (websocket, peer):
+        peer.send(b"?", Opcode.PING)
+        peer.send(b"!", Opcode.PONG)
+        peer.transport.write_eof()
+        await websocket.wait_closed()
+        assert one.heard == [
+            ("open", websocket, None),
+            ("ping", websocket, b"?"),
+            ("pong", websocket, b"!"),
+            ("error", websocket, trio_ws.ConnectionClosedError),
+            ("close", websocket, CloseInfo(1006)),
+        ]
+        assert two.heard == one.heard
+
+
+async def test_the_block_gives_the_websocket_and_passes_its_value_on(autojump_clock: MockClock) -> None:
+    async with one_side(close_timeout=0) as (websocket, _):
+        async with websocket as same:
+            assert same is websocket
+        assert websocket.ready_state is ReadyState.CLOSED
+
+
+async def test_a_block_left_by_the_connections_own_end_says_nothing_more(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer):
+        peer.close(4001, "theirs")
+        end_of(peer).end()
+        with pytest.raises(trio_ws.ConnectionClosedError) as caught:
+            async with websocket:
+                await websocket.receive()
+        assert (caught.value.code, caught.value.reason) == (4001, "theirs")
+        assert peer.heard() == [Close(CloseInfo(4001))]
+
+
+async def test_a_reason_too_long_to_pass_on_is_cut_between_characters(autojump_clock: MockClock) -> None:
+    async with one_side(close_timeout=0) as (websocket, peer):
+        with pytest.raises(trio_ws.MessageTooBig):
+            async with websocket:
+                raise trio_ws.MessageTooBig("€" * 50)
+        assert peer.heard() == [Close(CloseInfo(1009, "€" * 41))]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BaseExceptionGroup("interrupted", [KeyboardInterrupt(), ValueError()]),
+        GeneratorExit(),
+        BaseExceptionGroup("nested", [BaseExceptionGroup("inner", [SystemExit()])]),
+    ],
+)
+async def test_what_is_no_exception_drops_the_connection_in_groups_too(
+    error: BaseException, autojump_clock: MockClock
+) -> None:
+    async with one_side() as (websocket, peer):
+        before = trio.current_time()
+        with pytest.raises(type(error)) as caught:
+            async with websocket:
+                raise error
+        assert caught.value is error
+        assert trio.current_time() == before
+        assert peer.heard() == [Close(CloseInfo(1001))]
+
+
+async def test_leaving_the_block_is_bounded_by_a_scope_around(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer):
+        before = trio.current_time()
+        with trio.move_on_after(2) as scope:
+            async with websocket:
+                pass
+        assert (scope.cancelled_caught, trio.current_time()) == (True, before + 2)
+        assert peer.heard() == [Close(CloseInfo(1000))]
+        assert end_of(peer).closed
+
+
+BAD_CALLS: list[tuple[Callable[[WebSocket], Awaitable[object]], type[Exception], str]] = [
+    (lambda ws: ws.aclose(True), TypeError, "code must be an int, not bool"),
+    (lambda ws: ws.aclose(1000.0), TypeError, "code must be an int, not float"),  # type: ignore[arg-type]
+    (lambda ws: ws.aclose(1000, b"x"), TypeError, "reason must be a str, not bytes"),  # type: ignore[arg-type]
+    (lambda ws: ws.aclose(None, "x"), ValueError, "reason 'x' needs a code"),
+    (lambda ws: ws.aclose(999), ValueError, "code 999 is not allowed"),
+    (lambda ws: ws.aclose(1005), ValueError, "code 1005 is not allowed"),
+    (lambda ws: ws.aclose(1006), ValueError, "code 1006 is not allowed"),
+    (lambda ws: ws.aclose(2999), ValueError, "code 2999 is not allowed"),
+    (lambda ws: ws.aclose(5000), ValueError, "code 5000 is not allowed"),
+    (lambda ws: ws.aclose(1000, "€" * 42), ValueError, "reason has 126 bytes"),
+    (lambda ws: ws.aclose(1000, "\ud800"), ValueError, "cannot be encoded"),
+    (lambda ws: ws.send(None), TypeError, "message must be str or bytes-like, not NoneType"),  # type: ignore[arg-type]
+    (lambda ws: ws.send(["x"]), TypeError, "message must be str or bytes-like, not list"),  # type: ignore[arg-type]
+    (lambda ws: ws.pong("x"), TypeError, "payload must be bytes-like, not str"),  # type: ignore[arg-type]
+    (lambda ws: ws.ping(0), TypeError, "payload must be bytes-like, not int"),  # type: ignore[arg-type]
+    (lambda ws: ws.ping(bytearray(126)), ValueError, "payload has 126 bytes"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "words"), BAD_CALLS)
+async def test_what_breaks_a_rule_is_refused_and_sends_nothing(
+    call: Callable[[WebSocket], Awaitable[object]], error: type[Exception], words: str, autojump_clock: MockClock
+) -> None:
+    async with one_side() as (websocket, peer):
+        with pytest.raises(error, match=words):
+            await call(websocket)
+        assert peer.heard() == []
+        assert websocket.ready_state is ReadyState.OPEN
+        assert websocket.statistics() == trio_ws.Statistics()
+
+
+@pytest.mark.parametrize("make", [bytearray, memoryview])
+async def test_what_was_sent_may_be_changed_afterwards(
+    make: Callable[[bytearray], bytearray | memoryview], autojump_clock: MockClock
+) -> None:
+    async with one_side(is_client=False) as (websocket, peer):
+        end_of(peer).room = 0
+        data = bytearray(b"before")
+        await websocket.send(make(data))
+        await websocket.send(make(data))
+        data[:] = b"after!"
+        await wait_all_tasks_blocked()
+        end_of(peer).make_room(1000)
+        await wait_all_tasks_blocked()
+        assert peer.heard() == [b"before", b"before"]
+
+
+async def test_a_wide_memoryview_is_sent_as_its_bytes(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer):
+        view = memoryview(array.array("I", [1, 2]))
+        await websocket.send(view)
+        await websocket.pong(view)
+        assert peer.heard() == [view.tobytes(), Pong(view.tobytes())]
+
+
+CHECKPOINTS: list[Callable[[WebSocket], Awaitable[object]]] = [
+    lambda ws: ws.send("x"),
+    lambda ws: ws.receive(),
+    lambda ws: ws.ping(),
+    lambda ws: ws.pong(),
+    lambda ws: ws.aclose(),
+    lambda ws: ws.wait_closed(),
+]
+
+
+@pytest.mark.parametrize("call", CHECKPOINTS)
+async def test_every_call_checks_for_cancellation_before_it_does_anything(
+    call: Callable[[WebSocket], Awaitable[object]], autojump_clock: MockClock
+) -> None:
+    async with one_side() as (websocket, peer):
+        peer.send("here already")
+        await wait_all_tasks_blocked()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await call(websocket)
+        assert scope.cancelled_caught
+        assert [event for event in peer.heard() if not isinstance(event, Close)] == []
+
+
+async def test_the_sync_calls_never_wait_also_when_it_is_closed(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer):
+        peer.close()
+        await wait_all_tasks_blocked()
+        with assert_no_checkpoints():
+            trio_ws.ping(websocket)
+            with pytest.raises(trio_ws.ConnectionClosedOK):
+                websocket.send_nowait("x")
+            with pytest.raises(trio_ws.ConnectionClosedOK):
+                websocket.receive_nowait()
+            websocket.statistics()
+            repr(websocket)
+        assert peer.heard() == [Close(CloseInfo(1000))]

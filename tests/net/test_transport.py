@@ -614,7 +614,7 @@ async def test_last_words_never_wait_for_room(spare_nursery: trio.Nursery) -> No
         assert await read_all(theirs) == b""
 
 
-async def test_no_last_words_follow_a_half_sent_chunk(spare_nursery: trio.Nursery) -> None:
+async def test_last_words_follow_what_is_being_sent(spare_nursery: trio.Nursery) -> None:
     ours, theirs = lockstep_stream_pair()
     with aborting(StreamTransport(ours, spare_nursery)) as transport:
         transport.write(b"hello")
@@ -622,8 +622,8 @@ async def test_no_last_words_follow_a_half_sent_chunk(spare_nursery: trio.Nurser
         transport.write(b"goodbye")
         assert await theirs.receive_some(2) == b"he"
         transport.abort()
-        # Lockstep streams keep what was half sent: nothing but that may come.
-        assert b"goodbye" not in await read_all(theirs)
+        # The whole, in order, or as much of it as the few passes allowed.
+        assert b"llogoodbye".startswith(await read_all(theirs))
 
 
 async def test_last_words_to_a_broken_stream_are_dropped(spare_nursery: trio.Nursery) -> None:

@@ -14,6 +14,7 @@ import io
 import os
 import platform
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -21,7 +22,7 @@ import trio
 from .. import __version__
 from . import connect, demo, serve
 from .arguments import Parser
-from .running import FAILED, INTERRUPTED, Failure
+from .running import FAILED, INTERRUPTED, Failure, run_interruptible
 from .terminal import escape
 
 if TYPE_CHECKING:
@@ -68,9 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     _prepare_streams()
     values = vars(build_parser().parse_args(arguments))
-    name, run, options = (values.pop(key) for key in ("name", "run", "options"))
+    name, run, make_options = (values.pop(key) for key in ("name", "run", "options"))
     try:
-        status: int = run(options(**values))
+        status = trio.run(run_interruptible, partial(run, make_options(**values)))
         sys.stdout.flush()
     except Failure as failure:
         print(f"trio-ws {name}: {escape(str(failure))}", file=sys.stderr)

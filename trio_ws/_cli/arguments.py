@@ -11,7 +11,9 @@ from .running import WRONG_USAGE
 from .terminal import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+
+    from .running import Interrupts
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -29,7 +31,7 @@ class Parser(argparse.ArgumentParser):
 def add_command(
     commands: Commands,
     name: str,
-    run: Callable[[Options], int],
+    run: Callable[[Options, Interrupts], Awaitable[int]],
     options: Callable[..., Options],
     *,
     summary: str,

@@ -97,7 +97,9 @@ def written_to_file(authority: trustme.CA) -> Iterator[str]:
 
 def explain(error: ssl.SSLError) -> str:
     """Say in words what OpenSSL says in capitals."""
-    return (error.reason or str(error)).lower().replace("_", " ")
+    # Some errors have no reason: their text is "[SSL] PEM lib (_ssl.c:4000)".
+    text = error.reason or error.args[1].partition(" (")[0].rpartition("] ")[2]
+    return text.lower().replace("_", " ")
 
 
 def _files(cert_file: str, key_file: str | None) -> str:

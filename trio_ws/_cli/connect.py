@@ -8,7 +8,6 @@ import socket
 import ssl
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,7 @@ from .arguments import add_command, add_shared_arguments, header, seconds
 from .certificates import client_context, explain
 from .console import STDOUT, Console
 from .lines import Bye, InputError, Ping, Send, parse_line
-from .running import FAILED, FINE, WRONG_USAGE, Failure, run_interruptible
+from .running import FAILED, FINE, WRONG_USAGE, Failure
 from .terminal import escape
 
 if TYPE_CHECKING:
@@ -142,12 +141,8 @@ def add_parser(commands: Commands) -> None:
     )
 
 
-def run(options: ConnectOptions) -> int:
+async def run(options: ConnectOptions, interrupts: Interrupts) -> int:
     """Run the command and return its exit status."""
-    return trio.run(run_interruptible, partial(_connect, options))
-
-
-async def _connect(options: ConnectOptions, interrupts: Interrupts) -> int:
     console = Console()
     async with AsyncExitStack() as stack:
         websocket = await _open(stack, options)

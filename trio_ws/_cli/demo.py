@@ -32,7 +32,7 @@ from .. import (
 from .._nursery import BackgroundNursery
 from .arguments import add_command
 from .certificates import make_authority, throwaway_context, trusting_context
-from .running import FINE, Failure, run_interruptible
+from .running import FINE, Failure
 from .terminal import Progress, Screen, Style, escape, megabytes_per_second
 
 if TYPE_CHECKING:
@@ -78,12 +78,8 @@ def add_parser(commands: Commands) -> None:
     add_command(commands, "demo", run, DemoOptions, summary="see what the library does", description=_DESCRIPTION)
 
 
-def run(options: DemoOptions) -> int:
+async def run(options: DemoOptions, interrupts: Interrupts) -> int:
     """Run the command and return its exit status."""
-    return trio.run(run_interruptible, _run_in_time)
-
-
-async def _run_in_time(interrupts: Interrupts) -> int:
     try:
         with trio.move_on_after(_TIME_LIMIT):
             await _show_everything(Screen(sys.stdout))

@@ -15,7 +15,7 @@ from .. import SAME_ORIGIN, ConnectionClosed, HTTPResponse, Limits, serve_websoc
 from .._nursery import BackgroundNursery
 from .arguments import add_command, add_shared_arguments, port_number
 from .certificates import make_authority, server_context, throwaway_context, written_to_file
-from .running import FINE, WRONG_USAGE, Failure, run_interruptible
+from .running import FINE, WRONG_USAGE, Failure
 from .terminal import escape
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ again, it ends at once, with status 130.
 examples:
   trio-ws serve --port 0        a port that is free
   trio-ws serve --tls           a throw-away certificate for loopback and --host
-  trio-ws serve --host 0.0.0.0 --port 443 --tls --cert-file chain.pem --key-file key.pem
+  trio-ws serve --host 0.0.0.0 --tls --cert-file a.pem --key-file b.pem
 """
 
 _DEFAULT_HOST = "127.0.0.1"
@@ -117,11 +117,20 @@ def add_parser(commands: Commands) -> None:
     add_shared_arguments(parser)
 
 
-def run(options: ServeOptions) -> int:
+async def run(options: ServeOptions, interrupts: Interrupts) -> int:
     """Run the command and return its exit status."""
+    interrupted = trio.Event()
     with ExitStack() as stack:
         context = _make_context(options, stack) if options.tls else None
-        return trio.run(run_interruptible, partial(_serve, options, context))
+        async with BackgroundNursery() as nursery:
+            stack.enter_context(interrupts.ending_gently(interrupted.set))
+            server = await _listen(nursery, options, context)
+            for address in _addresses(server, secure=options.tls):
+                _say(f"listening on {address}")
+            await interrupted.wait()
+            _say(f"closing {_count(len(server.connections), 'connection')}")
+            await server.aclose()
+    return FINE
 
 
 def _make_context(options: ServeOptions, stack: ExitStack) -> ssl.SSLContext:
@@ -131,19 +140,6 @@ def _make_context(options: ServeOptions, stack: ExitStack) -> ssl.SSLContext:
     path = stack.enter_context(written_to_file(authority))
     _say(f"throw-away certificate: connect with --ca-file {path}")
     return throwaway_context(authority, options.host)
-
-
-async def _serve(options: ServeOptions, context: ssl.SSLContext | None, interrupts: Interrupts) -> int:
-    interrupted = trio.Event()
-    async with BackgroundNursery() as nursery:
-        with interrupts.ending_gently(interrupted.set):
-            server = await _listen(nursery, options, context)
-            for address in _addresses(server, secure=options.tls):
-                _say(f"listening on {address}")
-            await interrupted.wait()
-            _say(f"closing {_count(len(server.connections), 'connection')}")
-            await server.aclose()
-    return FINE
 
 
 async def _listen(nursery: trio.Nursery, options: ServeOptions, context: ssl.SSLContext | None) -> WebSocketServer:

@@ -113,6 +113,7 @@ async def send_answer(transport: Transport, answer: bytes, limits: Limits) -> No
     """
     transport.write(answer)
     try:
+        await trio.lowlevel.checkpoint()
         with trio.move_on_after(limits.close_linger):
             while transport.unsent:
                 await transport.drain()

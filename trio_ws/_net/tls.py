@@ -52,6 +52,10 @@ class TLSTransport(Transport):
         return self._below.unsent + len(self._unencrypted)
 
     @property
+    def congested(self) -> bool:
+        return self._below.congested or bool(self._unencrypted)
+
+    @property
     def local_address(self) -> object:
         return self._below.local_address
 

@@ -156,11 +156,9 @@ class StreamTransport(Transport):
     __slots__ = (
         "_arrived",
         "_closed",
+        "_end",
         "_eof",
-        "_last_words",
         "_moved",
-        "_scope",
-        "_sending",
         "_stream",
         "_taken",
         "_unsent",
@@ -175,18 +173,20 @@ class StreamTransport(Transport):
         self._unsent = bytearray()
         self._closed = False
         self._eof = False
-        self._sending = False
-        self._last_words = b""
         self._wake = trio.lowlevel.ParkingLot()  # who waits for input
         self._moved = trio.lowlevel.ParkingLot()  # who waits for room
         self._taken = trio.lowlevel.ParkingLot()  # the receiving task: its chunk was read
         self._work = trio.lowlevel.ParkingLot()  # the sending task: there is something to send
-        self._scope = trio.CancelScope(shield=True)
+        self._end = trio.lowlevel.ParkingLot()  # the task of the two
         nursery.start_soon(self._run)
 
     @property
     def unsent(self) -> int:
-        return len(self._unsent)
+        return 0 if self._closed else len(self._unsent)
+
+    @property
+    def congested(self) -> bool:
+        return len(self._unsent) > READ_SIZE  # less than that can still go in the passes that abort() gives
 
     @property
     def local_address(self) -> object:
@@ -234,26 +234,23 @@ class StreamTransport(Transport):
         if self._closed:
             return
         self._closed = True
-        if not self._sending:
-            self._last_words = bytes(self._unsent)
-        self._unsent.clear()
         self.wake()
-        self._scope.cancel()
+        self._work.unpark_all()
+        self._end.unpark_all()
 
     @trio.lowlevel.enable_ki_protection
     async def _run(self) -> None:
-        with self._scope:
+        with trio.CancelScope(shield=True):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._guard, self._receive_all)
                 nursery.start_soon(self._guard, self._send_all)
-                await trio.sleep_forever()
-        with trio.CancelScope(shield=True) as scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cancel_soon, scope)
-                if self._last_words:
-                    await self._guard(self._say_last_words)
-                scope.cancel()
-        await self._guard(partial(trio.aclose_forcefully, self._stream))
+                while not self._closed:
+                    await self._end.park()
+                for _ in range(LAST_WORDS_PASSES):
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+            self._unsent.clear()
+            await self._guard(partial(trio.aclose_forcefully, self._stream))
 
     async def _guard(self, pump: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -279,14 +276,12 @@ class StreamTransport(Transport):
                 await self._taken.park()
 
     async def _send_all(self) -> None:
-        while not (self._eof and not self._unsent):
+        while self._unsent or not (self._eof or self._closed):
             if not self._unsent:
                 await self._work.park()
                 continue
             data = bytes(self._unsent[:READ_SIZE])
-            self._sending = True
             await self._stream.send_all(data)
-            self._sending = False
             del self._unsent[: len(data)]
             self._moved.unpark_all()
         if isinstance(self._stream, trio.abc.HalfCloseableStream):
@@ -295,12 +290,3 @@ class StreamTransport(Transport):
             # Only closing tells the peer, so this reads as ended, and the owner closes it.
             self._arrived = b""
             self._wake.unpark_all()
-
-    async def _say_last_words(self) -> None:
-        await self._stream.send_all(self._last_words)
-
-
-async def _cancel_soon(scope: trio.CancelScope) -> None:
-    for _ in range(LAST_WORDS_PASSES):
-        await trio.lowlevel.checkpoint()
-    scope.cancel()
