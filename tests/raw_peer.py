@@ -100,6 +100,11 @@ class RawPeer:
             await self.read()
         await trio.aclose_forcefully(self.stream)
 
+    async def vanish(self) -> None:
+        """Close the stream and say nothing."""
+        self.ended = True
+        await trio.aclose_forcefully(self.stream)
+
     async def _understand(self, event: events.Event) -> None:
         match event:
             case events.Request():

@@ -579,6 +579,21 @@ async def test_what_is_no_exception_comes_through_and_closes_the_connection(erro
     assert transport.written == b""
 
 
+async def test_ctrl_c_beside_an_error_comes_through_and_the_error_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def press_ctrl_c(asked: WebSocketRequest) -> None:
+        raise BaseExceptionGroup("", [KeyboardInterrupt()])
+
+    async def press_ctrl_c_and_fail(asked: WebSocketRequest) -> None:
+        raise BaseExceptionGroup("", [KeyboardInterrupt(), ValueError("mine")])
+
+    for handler in (press_ctrl_c, press_ctrl_c_and_fail):
+        with pytest.RaisesGroup(KeyboardInterrupt):
+            await Service(_check_options()).serve(ScriptedTransport([request()]), handler)
+    assert [record.message for record in caplog.records] == [
+        "handler failed on <WebSocketRequest ws://example.com/ from ('127.0.0.1', 4711)>"
+    ]
+
+
 async def test_an_error_beside_a_cancellation_is_logged_and_not_raised(caplog: pytest.LogCaptureFixture) -> None:
     async def raise_when_cancelled() -> None:
         try:

@@ -189,8 +189,14 @@ class Connection:
                 raise self.closed_error()
             self.outbox.write(self.protocol.encode_message(message, compress))
             self.counters.messages_sent += 1
+            self._notice_loss()
         finally:
             self.outbox.let_next_in()
+
+    def _notice_loss(self) -> None:
+        """End a connection that broke while nobody reads, and so nobody would ever learn of it."""
+        if self.stalled and self.transport.error is not None:
+            self._lose(self.transport.error)
 
     def send_ping(self, payload: bytes) -> None:
         """Send a Ping now if the connection is open."""
@@ -357,8 +363,7 @@ class Connection:
         # A bug of ours or of a transport's ends this connection, and nothing else (rule 5).
         except Exception as error:
             logger.exception("internal error on a connection to %r", self.transport.remote_address)
-            self.cause = error
-            self.protocol.lose()
+            self._lose(error)
         finally:
             self.abandon()
 
@@ -429,6 +434,7 @@ class Connection:
             self._attendant.unpark_all()
 
     def _flushed(self) -> None:
+        self._notice_loss()
         if not self.is_open():
             self._poke()
 

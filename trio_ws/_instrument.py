@@ -56,7 +56,7 @@ class Instruments:
             # It is the user's code in our hot path: whatever it raises must not end the connection.
             except Exception:
                 logger.exception("%r raised and is not called again", instrument)
-                self._instruments.remove(instrument)
+                self._instruments = [other for other in self._instruments if other is not instrument]
 
 
 def check_instruments(instruments: Iterable[Instrument]) -> tuple[Instrument, ...]:

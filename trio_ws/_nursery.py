@@ -31,15 +31,19 @@ class BackgroundNursery(AbstractAsyncContextManager[trio.Nursery]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._nursery.cancel_scope.cancel()
+        error: BaseException | None = None
         try:
             # Never told of the block's exception: it would wrap it in a group (rule 1). Its tasks were cancelled.
             await self._manager.__aexit__(None, None, None)  # noqa: ASYNC102
         except BaseExceptionGroup as group:
-            cancelled, crashes = group.split(trio.Cancelled)
+            crashes = group.split(trio.Cancelled)[1]
             if crashes is not None:
-                raise _unwrap(crashes) from None
-            if exc is None and cancelled is not None:
-                raise _first(cancelled) from None
+                error = _unwrap(crashes)
+            elif exc is None:
+                error = _first(group)
+        # Out here: what a task raised keeps its cause, and has the block's exception for context, not the group.
+        if error is not None:
+            raise error
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

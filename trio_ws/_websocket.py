@@ -179,7 +179,10 @@ class WebSocket(trio.abc.Channel[str | bytes]):
         await self._connection.aclose(code, reason)
 
     async def wait_closed(self) -> CloseInfo:
-        """Wait until the connection has ended, by whomever, and return how. Cancelled, nothing happens to it."""
+        """Wait until the connection has ended, by whomever, and return how. Cancelled, nothing happens to it.
+
+        While the receive buffer is full, nothing is read, and the peer's end is not seen until somebody receives.
+        """
         await self._connection.wait_ended()
         return self._connection.protocol.close_info
 

@@ -112,6 +112,7 @@ class Scene:
             nursery.start_soon(accept)
             url = f"ws://{LOCALHOST}:{listener.socket.getsockname()[1]}/"
             websocket = await trio_ws.connect_websocket(nursery, url, **options)  # type: ignore[arg-type]
+            await until(lambda: peers[0].open)
             if buffers is not None:
                 shrink(websocket._connection.transport._sock, buffers)  # type: ignore[attr-defined]
             yield websocket, peers[0]

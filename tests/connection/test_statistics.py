@@ -33,7 +33,7 @@ def test_everything_begins_at_nothing() -> None:
 
 def test_they_are_named_not_counted_off() -> None:
     with pytest.raises(TypeError):
-        Statistics(1)  # type: ignore[misc]
+        Statistics(1)  # type: ignore[call-arg]
 
 
 async def test_a_conversation_is_counted_exactly(autojump_clock: MockClock) -> None:

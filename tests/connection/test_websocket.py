@@ -381,30 +381,6 @@ async def test_a_wide_memoryview_is_sent_as_its_bytes(autojump_clock: MockClock)
         assert peer.heard() == [view.tobytes(), Pong(view.tobytes())]
 
 
-CHECKPOINTS: list[Callable[[WebSocket], Awaitable[object]]] = [
-    lambda ws: ws.send("x"),
-    lambda ws: ws.receive(),
-    lambda ws: ws.ping(),
-    lambda ws: ws.pong(),
-    lambda ws: ws.aclose(),
-    lambda ws: ws.wait_closed(),
-]
-
-
-@pytest.mark.parametrize("call", CHECKPOINTS)
-async def test_every_call_checks_for_cancellation_before_it_does_anything(
-    call: Callable[[WebSocket], Awaitable[object]], autojump_clock: MockClock
-) -> None:
-    async with one_side() as (websocket, peer):
-        peer.send("here already")
-        await wait_all_tasks_blocked()
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            await call(websocket)
-        assert scope.cancelled_caught
-        assert [event for event in peer.heard() if not isinstance(event, Close)] == []
-
-
 async def test_the_sync_calls_never_wait_also_when_it_is_closed(autojump_clock: MockClock) -> None:
     async with one_side() as (websocket, peer):
         peer.close()

@@ -233,9 +233,10 @@ async def test_what_a_handler_may_do(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
-async def test_ctrl_c_in_a_handler_comes_out_bare() -> None:
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), BaseExceptionGroup("", [KeyboardInterrupt()])])
+async def test_ctrl_c_in_a_handler_comes_out_bare(error: BaseException) -> None:
     async def handler(request: trio_ws.WebSocketRequest) -> None:
-        raise KeyboardInterrupt
+        raise error
 
     async def visit(server: trio_ws.WebSocketServer) -> None:
         with pytest.raises(trio_ws.WebSocketError):

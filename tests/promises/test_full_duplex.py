@@ -127,7 +127,7 @@ async def test_who_only_sends_learns_that_the_peer_is_gone_though_the_receive_bu
                 nursery.start_soon(send_raw, peer, bytes(2**16), 32)
                 await until(lambda: websocket.statistics().backpressured)
                 nursery.cancel_scope.cancel()
-            await trio.aclose_forcefully(peer.stream)
+            await peer.vanish()
             while True:
                 await websocket.send("tick")
                 await trio.sleep(0.001)
