@@ -90,8 +90,8 @@ def replaced(descriptor: int, other: int) -> Iterator[None]:
         os.close(saved)
 
 
-@contextmanager
-def standard_input(data: bytes, *, ends: bool = True) -> Iterator[None]:
+@asynccontextmanager
+async def standard_input(data: bytes, *, ends: bool = True) -> AsyncGenerator[None, None]:
     """Have data in standard input, less than a pipe holds; it ends after it, or stays silent."""
     reading, writing = os.pipe()
     os.write(writing, data)
@@ -103,6 +103,10 @@ def standard_input(data: bytes, *, ends: bool = True) -> Iterator[None]:
         finally:
             if not ends:
                 os.close(writing)
+            # A thread that was abandoned may not have begun to read: it must not take the next test's input.
+            with trio.CancelScope(shield=True):
+                while trio.to_thread.current_default_thread_limiter().borrowed_tokens:  # noqa: ASYNC110
+                    await trio.sleep(0.001)
 
 
 async def run_command(*arguments: str) -> int:

@@ -7,13 +7,15 @@ Rules:
    an abandoned thread would still hold when Python exits.
 2. With a person at a terminal, ``input()`` gives the line editing of readline. What arrives meanwhile is written into
    rows that are inserted above the line being typed, which stays as it is.
-3. An abandoned ``input()`` leaves the terminal in the mode of the line editor, so :meth:`Console.session` undoes that,
+3. Nothing is written while the prompt is being drawn: it takes several writes, in another thread.
+4. An abandoned ``input()`` leaves the terminal in the mode of the line editor, so :meth:`Console.session` undoes that,
    and not before the thread has got there.
-4. Messages go to standard output, everything else to standard error.
+5. Messages go to standard output, everything else to standard error.
 """
 
 from __future__ import annotations
 
+import enum
 import os
 import shutil
 import sys
@@ -34,9 +36,16 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 
 _PROMPT = "> "
 _READ_SIZE = 2**16
-_LOCAL_MODES = 3  # where termios.tcgetattr() has them
-_EDITOR_POLL_INTERVAL = 0.005  # seconds
-_EDITOR_POLLS = 40
+_DRAWING_POLL = 0.002  # seconds
+_DRAWING_POLLS = 100  # then it is taken for drawn: some line editors do not tell
+
+
+class _Prompt(enum.Enum):
+    """How the prompt stands: the thread in ``input()`` changes it, rules 3 and 4 depend on it."""
+
+    ABSENT = enum.auto()
+    COMING = enum.auto()
+    SHOWN = enum.auto()
 
 
 class Console:
@@ -50,7 +59,7 @@ class Console:
     def __init__(self) -> None:
         self.typed = os.isatty(STDIN)
         self.interactive = self.typed and os.isatty(STDOUT) and can_move_cursor(os.environ)
-        self._prompting = False  # input() was called and has not returned
+        self._prompt = _Prompt.ABSENT
         self._writing = trio.Lock()
         self._buffer = bytearray()
         self._searched = 0
@@ -74,21 +83,28 @@ class Console:
             raise InputError("the line is not UTF-8") from None
 
     async def _read_typed(self) -> str | None:
-        await trio.lowlevel.checkpoint()
-        self._prompting = True
+        async with self._writing:
+            self._prompt = _Prompt.COMING
         return await trio.to_thread.run_sync(self._ask, abandon_on_cancel=True)
 
     def _ask(self) -> str | None:
-        with suppress(ImportError):
-            import readline  # noqa: F401  # gives input() its editing and history
+        try:
+            import readline  # gives input() its editing and history
+
+            readline.set_pre_input_hook(self._prompt_is_shown)
+        except (ImportError, AttributeError):  # not every Python has it, nor every line editor the hook
+            self._prompt_is_shown()
         try:
             line = input(_PROMPT)
         except EOFError:
             return None
         finally:
-            self._prompting = False
+            self._prompt = _Prompt.ABSENT
         line.encode()  # what was not UTF-8 may have become surrogates
         return line
+
+    def _prompt_is_shown(self) -> None:
+        self._prompt = _Prompt.SHOWN
 
     async def _read_bytes(self) -> bytes | None:
         await trio.lowlevel.checkpoint()
@@ -121,14 +137,11 @@ class Console:
         try:
             yield
         finally:
-            for _ in range(_EDITOR_POLLS):
-                if not self._prompting:
+            for _ in range(_DRAWING_POLLS):
+                if self._prompt is not _Prompt.COMING:
                     break
-                editing = not termios.tcgetattr(STDIN)[_LOCAL_MODES] & termios.ICANON
-                time.sleep(_EDITOR_POLL_INTERVAL)  # noqa: ASYNC251  # the prompt follows the mode
-                if editing:
-                    break
-            self._prompting = False
+                time.sleep(_DRAWING_POLL)
+            self._prompt = _Prompt.ABSENT
             _write(STDOUT, b"\n")
             termios.tcsetattr(STDIN, termios.TCSADRAIN, attributes)
 
@@ -141,7 +154,8 @@ class Console:
             BrokenPipeError: nobody reads it any more.
             Failure: it cannot be written.
         """
-        await self._write(STDOUT, message)
+        async with self._writing:
+            await _write_in_thread(STDOUT, message)
 
     async def show_line(self, text: str) -> None:
         """Write one line to standard output; ``text`` is printable.
@@ -158,19 +172,23 @@ class Console:
             await self._write_line(STDERR, text)
 
     async def _write_line(self, descriptor: int, text: str) -> None:
-        line = f"{text}\n"
-        if self._prompting and os.isatty(descriptor):
-            line = _insertion(text)
-        await self._write(descriptor, line.encode(errors="backslashreplace"))
-
-    async def _write(self, descriptor: int, data: bytes) -> None:
         async with self._writing:
-            try:
-                await trio.to_thread.run_sync(_write, descriptor, data, abandon_on_cancel=True)
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                raise Failure(f"cannot write: {error.strerror}") from None
+            for _ in range(_DRAWING_POLLS):
+                if self._prompt is not _Prompt.COMING:
+                    break
+                await trio.sleep(_DRAWING_POLL)
+            prompting = self._prompt is not _Prompt.ABSENT
+            line = _insertion(text) if prompting and os.isatty(descriptor) else f"{text}\n"
+            await _write_in_thread(descriptor, line.encode(errors="backslashreplace"))
+
+
+async def _write_in_thread(descriptor: int, data: bytes) -> None:
+    try:
+        await trio.to_thread.run_sync(_write, descriptor, data, abandon_on_cancel=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Failure(f"cannot write: {error.strerror}") from None
 
 
 def _write(descriptor: int, data: bytes) -> None:

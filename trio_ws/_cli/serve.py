@@ -185,16 +185,15 @@ def _addresses(server: WebSocketServer, *, secure: bool) -> list[str]:
 
 
 async def _echo(request: WebSocketRequest) -> None:
-    messages = 0
     async with request.accept() as websocket:
         with suppress(ConnectionClosed):
             async for message in websocket:
-                messages += 1
                 await websocket.send(message)
         info = await websocket.wait_closed()
+        count = _count(websocket.statistics().messages_received, "message")
         peer, target = _describe_peer(request.remote_address), escape(request.target)
         with suppress(OSError):  # nobody reads it any more
-            _say(f"{peer} {target} {info}, {_count(messages, 'message')}")
+            _say(f"{peer} {target} {info}, {count}")
 
 
 async def _answer_http(request: HTTPRequest) -> HTTPResponse:
