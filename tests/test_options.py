@@ -12,12 +12,58 @@ from trio_ws._options import check_shared_options, check_timeout
 
 
 def test_the_defaults() -> None:
-    limits = Limits()
-    assert (limits.max_message_size, limits.receive_buffer, limits.send_buffer) == (2**20, 2**20, 2**16)
-    assert (limits.fragments, limits.max_empty_fragments) == (4096, 64)
-    assert Keepalive() == Keepalive(interval=20, timeout=20)
-    assert (Compression().server_max_window_bits, Compression().client_max_window_bits) == (12, 12)
+    assert dataclasses.asdict(Limits()) == {
+        "max_message_size": 2**20,
+        "max_fragments": "auto",
+        "max_empty_fragments": 64,
+        "receive_buffer": 2**20,
+        "send_buffer": 2**16,
+        "control_burst": 1000,
+        "control_rate": 100,
+        "max_request_line": 8192,
+        "max_header_line": 8192,
+        "max_headers": 100,
+        "max_head_size": 16384,
+        "max_body_size": 65536,
+        "close_linger": 2,
+    }
+    assert dataclasses.asdict(Compression()) == {
+        "threshold": 1024,
+        "level": 6,
+        "memory_level": 4,
+        "server_max_window_bits": 12,
+        "client_max_window_bits": 12,
+        "server_no_context_takeover": False,
+        "client_no_context_takeover": False,
+    }
+    assert dataclasses.asdict(Keepalive()) == {"interval": 20, "timeout": 20}
     assert repr(SAME_ORIGIN) == "SAME_ORIGIN"
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("threshold", (0, 2**40)),
+        ("level", (1, 9)),
+        ("memory_level", (1, 9)),
+        ("server_max_window_bits", (9, 15)),
+        ("client_max_window_bits", (9, 15)),
+    ],
+)
+def test_compression_takes_the_ends_of_its_ranges(name: str, values: tuple[int, int]) -> None:
+    for value in values:
+        assert getattr(Compression(**{name: value}), name) == value  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [Limits, Compression, Keepalive])
+def test_options_are_frozen_and_given_by_name(kind: type[Limits | Compression | Keepalive]) -> None:
+    name = dataclasses.fields(kind)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(kind(), name, 1)
+    with pytest.raises(TypeError):
+        kind(1)  # type: ignore[call-arg]
+    assert dataclasses.replace(kind(), **{name: 7}) == kind(**{name: 7})  # type: ignore[arg-type]
+    assert len({kind(), kind()}) == 1
 
 
 @pytest.mark.parametrize(
@@ -65,7 +111,10 @@ def test_what_may_be_nothing() -> None:
         ("level", 0),
         ("level", 10),
         ("memory_level", 0),
+        ("memory_level", 10),
         ("server_max_window_bits", 8),
+        ("server_max_window_bits", 16),
+        ("client_max_window_bits", 8),
         ("client_max_window_bits", 16),
         ("level", True),
         ("level", 6.0),
@@ -88,6 +137,7 @@ def test_a_timeout_is_a_number_of_seconds(value: object) -> None:
     with pytest.raises(ValueError, match="connect_timeout="):
         check_timeout("connect_timeout", value)  # type: ignore[arg-type]
     check_timeout("connect_timeout", math.inf)
+    check_timeout("connect_timeout", 0)
 
 
 @pytest.mark.parametrize(
@@ -104,3 +154,14 @@ def test_options_have_their_class(name: str, value: object) -> None:
     check_shared_options(**good)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=f"{name} must be a"):
         check_shared_options(**{**good, name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["connect_timeout", "close_timeout"])
+def test_shared_timeouts_are_numbers_of_seconds(name: str) -> None:
+    timeouts = {"connect_timeout": 1.0, "close_timeout": 1.0, name: -1.0}
+    with pytest.raises(ValueError, match=f"^{name}=-1.0: it must be a number of seconds from 0 on$"):
+        check_shared_options(compression=Compression(), limits=Limits(), keepalive=Keepalive(), **timeouts)
+
+
+def test_a_keepalive_may_be_as_short_as_one_likes() -> None:
+    assert Keepalive(interval=0.5, timeout=math.inf) == Keepalive(interval=0.5, timeout=math.inf)

@@ -114,7 +114,7 @@ class Connection:
     ) -> None:
         self.transport = transport
         self.protocol = protocol
-        self.outbox = Outbox(transport, limits.send_buffer, nursery, self._flushed)
+        self.outbox = Outbox(transport, limits.send_buffer, nursery, self._moved, self._flushed)
         self.pings = Pings()
         self.counters = Statistics(bytes_received=protocol.pending)
         self.cause: BaseException | None = None
@@ -305,6 +305,18 @@ class Connection:
         events: list[Event] = []
         room = max(1, self._receive_limit - self._inbox_size)
         self._more = self.protocol.read_events(events, FRAMES_AT_ONCE, room)
+        try:
+            self._deliver(events)
+        except RemoteProtocolError as failure:
+            self.protocol.failure = failure
+        if self.protocol.failure is not None:
+            self._fail(self.protocol.failure)
+        if self._inbox_size >= self._receive_limit:
+            self.stalled = True
+            self._keepalive.stop()
+
+    def _deliver(self, events: list[Event]) -> None:
+        """Hand out events; nothing counts after a breach (RFC 6455 §7.1.7), which is raised."""
         inbox = self._inbox
         for event in events:
             kind = type(event)
@@ -315,11 +327,6 @@ class Connection:
                     self.counters.messages_received += 1
             else:
                 self._control(event)
-        if self.protocol.failure is not None:
-            self._fail(self.protocol.failure)
-        if self._inbox_size >= self._receive_limit:
-            self.stalled = True
-            self._keepalive.stop()
 
     def _control(self, event: Event) -> None:
         if isinstance(event, Ping):
@@ -340,7 +347,7 @@ class Connection:
 
     def _limit_control_frames(self) -> None:
         if not self._control_frames.take(trio.current_time()):
-            self._fail(RemoteProtocolError("too many control frames", POLICY_VIOLATION))
+            raise RemoteProtocolError("too many control frames", POLICY_VIOLATION)
 
     def _answer_ping(self, payload: bytes) -> None:
         if not self.outbox.write_pong(self.protocol.encode_pong(payload)):
@@ -433,6 +440,10 @@ class Connection:
             self._armed_at = -math.inf
             self._attendant.unpark_all()
 
+    def _moved(self) -> None:
+        # A peer that takes what we send lives, and cannot answer a ping that is still behind a long message.
+        self._keepalive.hear(trio.current_time())
+
     def _flushed(self) -> None:
         self._notice_loss()
         if not self.is_open():
@@ -485,7 +496,7 @@ class Connection:
     def _fail(self, failure: RemoteProtocolError) -> None:
         """Tell the peer what it did wrong, and close without listening to it any more (RFC 6455 §7.1.7)."""
         self.protocol.failure = failure
-        if self.protocol.state is State.OPEN:
+        if self.protocol.state in (State.OPEN, State.CLOSE_RECEIVED):
             self.outbox.write_close(self.protocol.encode_failure(failure))
             self._told("error", failure)
         self._begin_closing()

@@ -31,6 +31,7 @@ from ._close import ABNORMAL, MESSAGE_TOO_BIG, NORMAL, PROTOCOL_ERROR, CloseInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Self
 
 
 class WebSocketError(Exception):
@@ -40,6 +41,7 @@ class WebSocketError(Exception):
     ``WebSocketError("bad move", close_code=4001, reason="cheating")``. A reason without a code means code 1000.
 
     Raises:
+        TypeError: close_code is no int, or reason is no str.
         ValueError: close_code is neither 1000 nor from 3000 to 4999, or reason is over 123 bytes of UTF-8.
 
     Source: WHATWG WebSockets, ``WebSocketError(message, {closeCode, reason})``; undici's class of that name.
@@ -57,6 +59,8 @@ class WebSocketError(Exception):
     ) -> None:
         message = ""
         if isinstance(first, str):
+            if second:
+                raise TypeError("a reason after a message is given by name: reason=...")
             message = first
         else:
             close_code, reason = first, second
@@ -90,6 +94,9 @@ class HandshakeRejected(HandshakeError):
         self.status = status
         self.headers = headers
         self.body = body
+
+    def __reduce__(self) -> tuple[type[Self], tuple[int, Mapping[str, str], bytes], dict[str, object]]:
+        return type(self), (self.status, self.headers, self.body), vars(self)
 
 
 class InvalidHandshake(HandshakeError):
@@ -125,6 +132,9 @@ class ConnectionClosed(WebSocketError):
         self.reason = decisive.reason
         self.was_clean = received is not None and sent is not None
 
+    def __reduce__(self) -> tuple[type[Self], tuple[CloseInfo | None, CloseInfo | None], dict[str, object]]:
+        return type(self), (self.received, self.sent), vars(self)
+
     def _decisive(self) -> CloseInfo:
         return self.received or CloseInfo(ABNORMAL)
 
@@ -154,6 +164,8 @@ class LocalProtocolError(ProtocolError):
 
 class RemoteProtocolError(ProtocolError):
     """The peer broke a rule; the connection is failed with ``close_code``."""
+
+    close_code: int
 
     def __init__(self, message: str, close_code: int = PROTOCOL_ERROR) -> None:
         super().__init__(message)

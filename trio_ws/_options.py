@@ -107,7 +107,7 @@ class Compression:
 
     threshold: int = 1024
     level: int = 6
-    memory_level: int = 5
+    memory_level: int = 4
     server_max_window_bits: int = 12
     client_max_window_bits: int = 12
     server_no_context_takeover: bool = False
@@ -138,6 +138,9 @@ class Keepalive:
     Attributes:
         interval: seconds of silence before a ping is sent.
         timeout: seconds of silence after that ping before the connection fails with 1011; None: never.
+
+    While a long message of ours is on its way, bytes that the peer's side takes are life too: it cannot answer a ping
+    that is still behind them.
 
     Raises:
         ValueError: a value is not above 0.

@@ -32,6 +32,7 @@ class Outbox:
         transport: takes the bytes.
         limit: bytes that may wait before senders have to; None: no limit.
         nursery: where the flusher runs.
+        moved: called when some of what waited has gone, and more waits.
         flushed: called when everything that waited has gone.
     """
 
@@ -42,6 +43,7 @@ class Outbox:
         "_frames",
         "_let_in",
         "_limit",
+        "_moved",
         "_nursery",
         "_pong",
         "_senders",
@@ -51,11 +53,17 @@ class Outbox:
     )
 
     def __init__(
-        self, transport: Transport, limit: int | None, nursery: trio.Nursery, flushed: Callable[[], None]
+        self,
+        transport: Transport,
+        limit: int | None,
+        nursery: trio.Nursery,
+        moved: Callable[[], None],
+        flushed: Callable[[], None],
     ) -> None:
         self._transport = transport
         self._limit = math.inf if limit is None else limit
         self._nursery = nursery
+        self._moved = moved
         self._flushed = flushed
         self._frames: deque[bytes] = deque()
         self._size = 0
@@ -143,9 +151,12 @@ class Outbox:
                 while not self._transport.unsent and (data := self._next()):
                     self._send(data)
                 self.let_next_in()
-                if not self._transport.unsent:
+                waiting = self._transport.unsent
+                if not waiting:
                     break
                 await self._transport.drain()
+                if self._transport.unsent < waiting and self.buffered:
+                    self._moved()
         self._flushing = False
         self._flushed()
 

@@ -165,7 +165,7 @@ class WebSocketRequest:
         self._answer.set()
         await self._exchange.refuse(status, fields, body)
 
-    async def drop_if_unanswered(self) -> None:
+    async def _drop_if_unanswered(self) -> None:
         """Wait for the answer; cancelled before there is one, the connection is gone: nobody else would end it."""
         try:
             await self._answer.wait()

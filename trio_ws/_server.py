@@ -198,6 +198,8 @@ def _socket_path(host: str | os.PathLike[str] | None) -> str | None:
     """Tell a Unix socket's path from a host name: no host has a slash."""
     if host is None or (isinstance(host, str) and "/" not in host):
         return None
+    if not isinstance(host, str | os.PathLike):
+        raise TypeError(f"host must be a str, a path or None, not {host!r}")
     return os.fspath(host)
 
 
@@ -382,7 +384,7 @@ async def wrap_server_stream(
         request = await service.read_request(transport)
         if request is None:
             raise InvalidHandshake("the stream brought no request for a WebSocket that may be accepted")
-        nursery.start_soon(request.drop_if_unanswered)
+        nursery.start_soon(request._drop_if_unanswered)
         return request
     except BaseException:  # cancelled or failed: nothing is left open
         transport.abort()

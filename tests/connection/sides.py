@@ -11,6 +11,7 @@ from tests.connection.memory import MemoryTransport, transport_pair
 from trio_ws import Instrument, Keepalive, Limits, WebSocket
 from trio_ws._nursery import BackgroundNursery
 from trio_ws._opening import ConnectionOptions, Opened, start_websocket
+from trio_ws._transport import Transport
 from trio_ws._wire.frames import Opcode, frame_bytes
 from trio_ws._wire.handshake import Agreement
 from trio_ws._wire.headers import Headers
@@ -47,7 +48,7 @@ class Peer:
 
 def start(
     nursery: trio.Nursery,
-    transport: MemoryTransport,
+    transport: Transport,
     *,
     is_client: bool,
     limits: Limits | None = None,

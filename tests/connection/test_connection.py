@@ -688,3 +688,35 @@ async def test_a_close_that_waits_is_flushed_before_the_end(autojump_clock: Mock
         assert peer.heard() == ["waits", Close(CloseInfo(4000))]
         peer.transport.write_eof()
         assert (await websocket.wait_closed()).was_clean
+
+
+async def test_a_loss_is_noticed_by_sending_while_a_full_buffer_keeps_everybody_from_reading(
+    autojump_clock: MockClock,
+) -> None:
+    async with one_side(limits=SMALL) as (websocket, peer):
+        peer.send(bytes(300))
+        await trio.sleep(1)
+        assert websocket.statistics().backpressured
+        end_of(peer).break_down(ConnectionResetError("gone"))
+        await trio.sleep(1)
+        assert websocket.ready_state is ReadyState.OPEN
+        await websocket.send("into the void")
+        assert await websocket.wait_closed() == CloseInfo(1006)
+        assert await websocket.receive() == bytes(300)
+        with pytest.raises(trio_ws.ConnectionClosedError) as caught:
+            await websocket.receive()
+        assert repr(caught.value.__cause__) == "ConnectionResetError('gone')"
+
+
+async def test_a_watcher_is_told_what_happens(autojump_clock: MockClock) -> None:
+    told: list[tuple[str, object]] = []
+    async with one_side() as (websocket, peer):
+        websocket._connection.watch(lambda what, detail: told.append((what, detail)))
+        peer.send(b"?", Opcode.PING)
+        peer.send(b"!", Opcode.PONG)
+        peer.transport.write_eof()
+        await websocket.wait_closed()
+    assert [what for what, _ in told] == ["ping", "pong", "error", "close"]
+    assert [detail for _, detail in told[:2]] == [b"?", b"!"]
+    assert isinstance(told[2][1], trio_ws.ConnectionClosedError)
+    assert told[3][1] == CloseInfo(1006)

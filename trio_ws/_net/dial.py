@@ -41,7 +41,8 @@ async def start_tls(below: Transport, context: ssl.SSLContext, server_hostname: 
         ssl.SSLError: the handshake or the verification failed; ``below`` is still the caller's to abort.
         OSError: the transport broke.
     """
-    tls = TLSTransport(below, context, server_side=False, server_hostname=server_hostname)
+    # RFC 6066 §3: without the dot that may end a domain name.
+    tls = TLSTransport(below, context, server_side=False, server_hostname=server_hostname.removesuffix("."))
     await tls.handshake()
     return tls
 

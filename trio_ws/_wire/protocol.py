@@ -204,4 +204,4 @@ class WebSocketProtocol:
         """Write the Close that tells the peer what it did wrong, and stop listening (RFC 6455 §7.1.7)."""
         self.failure = failure
         code = failure.close_code
-        return self.encode_close(code, truncate_reason(f"{code_name(code)}: {failure}" if code else ""))
+        return self.encode_close(code, truncate_reason(f"{code_name(code)}: {failure}"))

@@ -11,7 +11,9 @@ Theory of operation:
 4. Text is checked as it arrives and fails at the first bad byte (RFC 6455 §8.1), also in the middle of a frame.
 5. A breach raises RemoteProtocolError with the close code to answer. The reader is of no more use after that.
 
-The events do not depend on how the bytes were cut into calls of :meth:`MessageReader.feed`.
+The events do not depend on how the bytes were cut into calls of :meth:`MessageReader.feed`, with two exceptions, both
+where a peer breaks rules in compressed messages: what refers back beyond the agreed window may be taken, as zlib cannot
+always tell; and of two breaches in one text, too many bytes that are no UTF-8, either may be the one that is named.
 """
 
 from __future__ import annotations
@@ -116,8 +118,8 @@ class MessageReader:
         self._inflater = inflater
         self._max_size = limits.max_message_size
         self._max_fragments = limits.fragments
-        # The longest frame that the short way in read() may take without a look at the limit.
-        self._short_limit = LENGTH_16 if self._max_size is None else min(LENGTH_16, self._max_size + 1)
+        # The longest frame that the short way in read_into() may take without a look at the limit.
+        self._short_limit = 2**16 if self._max_size is None else min(2**16, self._max_size + 1)
         self._data = b""
         self._opcode = 0  # of the message in the making; 0: none
         self._compressed = False
@@ -162,19 +164,24 @@ class MessageReader:
         limit = self._short_limit
         try:
             while budget > 0 and room > 0:
-                # The short way: a whole message in one short frame, all of it here.
-                if end - position >= skip and not self._opcode:
-                    first = data[position]
+                # The short way: a whole message in one frame, all of it here.
+                if end - position >= skip and not self._opcode and (first := data[position]) in _WHOLE:
                     start = position + skip
-                    stop = start + (data[position + 1] ^ masked)
-                    if first in _WHOLE and stop <= end and stop - start < limit:
+                    length = data[position + 1] ^ masked
+                    if length >= LENGTH_16:
+                        start += 2
+                        length = int.from_bytes(data[position + 2 : position + 4]) if length == LENGTH_16 else 0
+                        if length < LENGTH_16:
+                            length = limit  # a longer or a bad one: that is not for here
+                    stop = start + length
+                    if stop <= end and length < limit:
                         payload = data[start:stop]
                         if masked:
                             payload = apply_mask(payload, data[start - 4 : start])
                         position = stop
                         events.append(payload if first == _WHOLE_BINARY else _decode(payload))
                         budget -= 1
-                        room -= stop - start + MESSAGE_OVERHEAD
+                        room -= length + MESSAGE_OVERHEAD
                         continue
                 budget -= 1
                 before = len(events)
@@ -304,15 +311,14 @@ class MessageReader:
             _check_utf8(self._utf8, piece, final=final)
         self._message += piece
         if final:
-            self._finish(bytes(self._message), events)
+            self._finish(self._message, events)
 
-    def _finish(self, payload: bytes, events: list[Event]) -> None:
-        events.append(_decode(payload) if self._opcode == Opcode.TEXT else payload)
+    def _finish(self, payload: bytes | bytearray, events: list[Event]) -> None:
+        events.append(_decode(payload) if self._opcode == Opcode.TEXT else bytes(payload))
         self._opcode = 0
         self._compressed = False
         if self._message:
             self._message = bytearray()
-        self._utf8.reset()
         self._fragments = self._empty_fragments = self._wire_size = 0
 
 
@@ -325,7 +331,7 @@ def _long_length(raw: bytes) -> int:
     return length
 
 
-def _decode(payload: bytes) -> str:
+def _decode(payload: bytes | bytearray) -> str:
     try:
         return payload.decode()
     except UnicodeDecodeError:

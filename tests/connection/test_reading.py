@@ -1,0 +1,391 @@
+"""The role of reading: one task has it, it passes on, and it is never lost; also over real sockets."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+import trio_ws
+from tests import raw
+from tests.connection.memory import MemoryTransport
+from tests.connection.sides import Peer, end_of, one_side, start
+from trio_ws import CloseInfo, Limits, WebSocket
+from trio_ws._net.transport import SocketTransport
+from trio_ws._nursery import BackgroundNursery
+from trio_ws._wire.frames import Opcode, frame_bytes
+from trio_ws._wire.reader import Pong
+
+HANDOVER = MemoryTransport.handover_delay
+
+
+def watch_reads(peer: Peer) -> list[str]:
+    """Note which task takes what arrives at our side: "attend", "test", or what else its name is."""
+    transport, readers = end_of(peer), list[str]()
+    read = transport.read
+
+    def note() -> bytes | None:
+        data = read()
+        if data:
+            name = trio.lowlevel.current_task().name.rpartition(".")[2]
+            readers.append("test" if name.startswith("<test ") else name)
+        return data
+
+    transport.read = note  # type: ignore[method-assign]
+    return readers
+
+
+async def leave_reading_to_us(websocket: WebSocket, peer: Peer) -> None:
+    """Have the attendant read a first message, and expect us to go on."""
+    await wait_all_tasks_blocked()
+    peer.send("first")
+    assert await websocket.receive() == "first"
+
+
+async def take(websocket: WebSocket, into: list[object], count: int) -> None:
+    for _ in range(count):
+        into.append(await websocket.receive())  # noqa: PERF401  # others look at it meanwhile
+
+
+async def test_a_receiver_that_comes_back_at_once_reads_for_itself(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer):
+        await leave_reading_to_us(websocket, peer)
+        readers, got = watch_reads(peer), list[object]()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take, websocket, got, 100)
+            for number in range(100):
+                await trio.sleep(HANDOVER / 3)
+                peer.send(str(number))
+        assert got == [str(number) for number in range(100)]
+        assert readers == ["take"] * 100
+
+
+async def test_the_attendant_takes_over_and_the_application_comes_back(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer):
+        await leave_reading_to_us(websocket, peer)
+        readers = watch_reads(peer)
+        for _ in range(3):
+            await trio.sleep(2 * HANDOVER)
+            peer.send("while we are away")
+            await trio.sleep(HANDOVER / 4)
+            assert await websocket.receive() == "while we are away"
+            for _ in range(2):
+                await trio.sleep(HANDOVER / 4)
+                peer.send("and back")
+                assert await websocket.receive() == "and back"
+        assert readers == ["attend", "test", "test"] * 3
+
+
+async def test_a_receiver_that_waits_while_the_attendant_reads_gets_the_role_with_the_message(
+    autojump_clock: MockClock,
+) -> None:
+    async with one_side() as (websocket, peer):
+        await trio.sleep(1)
+        got: list[object] = []
+        readers = watch_reads(peer)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take, websocket, got, 3)
+            for number in range(3):
+                await wait_all_tasks_blocked()
+                peer.send(str(number))
+        assert got == ["0", "1", "2"]
+        assert readers == ["attend", "take", "take"]
+
+
+async def test_a_parked_receiver_takes_over_at_once_when_the_one_that_reads_is_cancelled(
+    autojump_clock: MockClock,
+) -> None:
+    async with one_side() as (websocket, peer):
+        await leave_reading_to_us(websocket, peer)
+        got: list[object] = []
+        readers = watch_reads(peer)
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as doomed:
+                    doomed.start_soon(take, websocket, [], 1, name="doomed")
+                    await wait_all_tasks_blocked()
+                    nursery.start_soon(take, websocket, got, 1, name="heir")
+                    await wait_all_tasks_blocked()
+                    scope.cancel()
+            before = trio.current_time()
+            await wait_all_tasks_blocked()
+            peer.send("1")
+        assert (got, readers, trio.current_time()) == (["1"], ["heir"], before)
+
+
+async def test_without_an_heir_the_attendant_takes_over_after_the_delay(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer):
+        await leave_reading_to_us(websocket, peer)
+        readers = watch_reads(peer)
+        with trio.move_on_after(1):
+            await websocket.receive()
+        peer.send(b"?", Opcode.PING)
+        await trio.sleep(HANDOVER * 0.99)
+        assert (peer.heard(), readers) == ([], [])
+        await trio.sleep(HANDOVER * 0.02)
+        assert (peer.heard(), readers) == ([Pong(b"?")], ["attend"])
+
+
+@pytest.mark.parametrize("call", [WebSocket.ping, WebSocket.wait_closed])
+async def test_who_waits_for_something_else_than_a_message_has_it_read_at_once(
+    call: Callable[[WebSocket], Awaitable[object]], autojump_clock: MockClock
+) -> None:
+    async with one_side() as (websocket, peer):
+        await leave_reading_to_us(websocket, peer)
+        readers, before = watch_reads(peer), trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call, websocket)
+            await wait_all_tasks_blocked()
+            peer.send(b"?", Opcode.PING)
+            await wait_all_tasks_blocked()
+            assert Pong(b"?") in peer.heard()
+            nursery.cancel_scope.cancel()
+        assert (readers, trio.current_time()) == (["attend"], before)
+
+
+async def test_an_idle_connection_lets_the_attendant_sleep(autojump_clock: MockClock) -> None:
+    class Steps(trio.abc.Instrument):
+        count = 0
+
+        def before_task_step(self, task: trio.lowlevel.Task) -> None:
+            self.count += "attend" in task.name
+
+    async with one_side() as (websocket, peer):
+        await leave_reading_to_us(websocket, peer)
+        steps = Steps()
+        trio.lowlevel.add_instrument(steps)
+        with trio.move_on_after(10_000):
+            await websocket.receive()
+        trio.lowlevel.remove_instrument(steps)
+        assert steps.count <= 2
+
+
+async def test_several_receivers_get_the_messages_of_one_read_in_order(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer):
+        got: list[object] = []
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(take, websocket, got, 10)
+            await wait_all_tasks_blocked()
+            peer.transport.write(
+                b"".join(frame_bytes(Opcode.TEXT, b"%d" % number, masked=False) for number in range(100))
+            )
+        assert got == [str(number) for number in range(100)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_nothing_is_lost_or_comes_twice_however_receivers_come_and_go(
+    seed: int, autojump_clock: MockClock
+) -> None:
+    dice, total = random.Random(seed), 200
+    got: list[object] = []
+
+    async def come_and_go(websocket: WebSocket) -> None:
+        while len(got) < total:
+            with trio.move_on_after(dice.choice((0, 0.001, HANDOVER, 0.5))):
+                while len(got) < total:
+                    got.append(await websocket.receive())
+                    if dice.random() < 0.2:
+                        await trio.sleep(dice.choice((0, HANDOVER, 0.03)))
+            await trio.sleep(dice.choice((0, 0.001, HANDOVER, 0.03)))
+
+    async with one_side(limits=Limits(receive_buffer=700)) as (websocket, peer):
+        end_of(peer).read_size = dice.choice((1, 5, 100))
+        async with trio.open_nursery() as nursery:
+            for _ in range(dice.randint(1, 4)):
+                nursery.start_soon(come_and_go, websocket)
+            for number in range(total):
+                peer.send(str(number))
+                if dice.random() < 0.1:
+                    await trio.sleep(dice.choice((0, 0.001, HANDOVER, 0.1)))
+            with trio.move_on_after(60) as scope:
+                while len(got) < total:  # noqa: ASYNC110  # the clock is the test's
+                    await trio.sleep(0.1)
+            assert not scope.cancelled_caught
+            nursery.cancel_scope.cancel()
+    assert got == [str(number) for number in range(total)]
+
+
+# ---- the buffer and the budget ----
+
+
+@pytest.mark.parametrize(("size", "resumes"), [(87, False), (86, True)])
+async def test_reading_goes_on_at_half_of_the_buffer_and_not_before(
+    size: int, resumes: bool, autojump_clock: MockClock
+) -> None:
+    async with one_side(limits=Limits(receive_buffer=300)) as (websocket, peer):
+        for length in (86, size):  # counted as 150, and 150 or 151
+            peer.send(bytes(length))
+        peer.send(b"?", Opcode.PING)
+        end_of(peer).read_size = 2 + 86 + 2 + size
+        await trio.sleep(1)
+        assert websocket.statistics().backpressured
+        await websocket.receive()
+        await trio.sleep(1)
+        assert websocket.statistics().backpressured is not resumes
+        assert peer.heard() == ([Pong(b"?")] if resumes else [])
+        await websocket.receive()
+        await trio.sleep(1)
+        assert peer.heard() == ([] if resumes else [Pong(b"?")])
+
+
+async def test_a_message_larger_than_the_buffer_comes_too(autojump_clock: MockClock) -> None:
+    async with one_side(limits=Limits(receive_buffer=1)) as (websocket, peer):
+        for size in (0, 10, 1000):
+            peer.send(bytes(size))
+        for size in (0, 10, 1000):
+            await trio.sleep(1)
+            assert websocket.statistics().receive_buffer == size + 64
+            assert await websocket.receive() == bytes(size)
+
+
+async def test_without_a_limit_everything_is_read(autojump_clock: MockClock) -> None:
+    async with one_side(limits=Limits(receive_buffer=None)) as (websocket, peer):
+        for _ in range(100):
+            peer.send(bytes(10**5))
+        await trio.sleep(2)
+        assert websocket.statistics().messages_received == 100
+        assert not websocket.statistics().backpressured
+
+
+async def test_a_full_buffer_does_not_hide_the_peers_close_from_aclose(autojump_clock: MockClock) -> None:
+    async with one_side(limits=Limits(receive_buffer=100)) as (websocket, peer):
+        for _ in range(5):
+            peer.send(bytes(100))
+        await trio.sleep(1)
+        peer.close(1000)
+        end_of(peer).end()
+        before = trio.current_time()
+        await websocket.aclose()
+        assert websocket.close_info == CloseInfo(1000, "", was_clean=True)
+        assert trio.current_time() == before
+        counted = websocket.statistics()
+        assert (counted.messages_received, counted.receive_buffer, counted.backpressured) == (1, 0, False)
+
+
+@pytest.mark.parametrize("reader", ["receiver", "attendant"])
+async def test_no_step_understands_more_than_the_budget(reader: str, autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer):
+        counts: list[int] = []
+
+        class Steps(trio.abc.Instrument):
+            def after_task_step(self, task: trio.lowlevel.Task) -> None:
+                counts.append(websocket.statistics().messages_received)
+
+        peer.transport.write(frame_bytes(Opcode.TEXT, b"x", masked=False) * 1000)
+        trio.lowlevel.add_instrument(Steps())
+        if reader == "attendant":
+            await trio.sleep(1)
+        else:
+            await take(websocket, [], 1000)
+        steps = [after - before for before, after in zip([0, *counts], counts, strict=False) if after != before]
+        assert steps == [256, 256, 256, 232]
+
+
+async def test_others_run_between_two_budgets(autojump_clock: MockClock) -> None:
+    async with one_side(limits=Limits(control_burst=None)) as (websocket, peer):
+        peer.transport.write(frame_bytes(Opcode.PONG, b"", masked=False) * 2560)
+        ran: list[int] = []
+
+        async def other() -> None:
+            while websocket.statistics().pongs_received < 2560:
+                ran.append(websocket.statistics().pongs_received)
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+        assert len(set(ran)) >= 4  # trio shuffles: of two passes one may come right after the other
+
+
+# ---- over real sockets ----
+
+
+@asynccontextmanager
+async def over_tcp(
+    clock: MockClock, *, is_client: bool = False
+) -> AsyncGenerator[tuple[WebSocket, trio.SocketStream], None]:
+    """A WebSocket on a TCP socket; the test has the other end. The clock jumps when the sockets are silent."""
+    clock.autojump_threshold = 0.01
+    ours, theirs = raw.tcp_pair()
+    async with BackgroundNursery() as nursery, raw.as_stream(theirs) as stream:
+        websocket = start(nursery, SocketTransport(ours), is_client=is_client)
+        try:
+            yield websocket, stream
+        finally:
+            websocket._connection.abandon()
+
+
+async def test_a_busy_application_has_its_pings_answered_over_tcp(mock_clock: MockClock) -> None:
+    async with over_tcp(mock_clock) as (websocket, stream):
+        await stream.send_all(raw.frame(raw.TEXT, b"work", masked=True))
+        assert await websocket.receive() == "work"
+        before = trio.current_time()
+        await stream.send_all(raw.frame(raw.PING, b"there?", masked=True))
+        assert await raw.read_frame(stream) == (raw.PONG, b"there?")
+        assert trio.current_time() == pytest.approx(before + SocketTransport.handover_delay)
+        await stream.send_all(raw.frame(raw.PING, b"and now?", masked=True))
+        assert await raw.read_frame(stream) == (raw.PONG, b"and now?")
+        assert trio.current_time() == pytest.approx(before + SocketTransport.handover_delay)
+        await stream.send_all(raw.frame(raw.TEXT, b"more", masked=True))
+        assert await websocket.receive() == "more"
+
+
+async def test_a_busy_application_has_the_peers_close_answered_over_tcp(mock_clock: MockClock) -> None:
+    async with over_tcp(mock_clock) as (websocket, stream):
+        await stream.send_all(raw.frame(raw.TEXT, b"work", masked=True))
+        assert await websocket.receive() == "work"
+        await stream.send_all(raw.frame(raw.TEXT, b"last", masked=True) + raw.close_frame(4000, masked=True))
+        assert raw.frames(await raw.read_all(stream)) == [(raw.CLOSE, (4000).to_bytes(2, "big"))]
+        await stream.aclose()
+        assert await websocket.receive() == "last"
+        with pytest.raises(trio_ws.ConnectionClosedError):
+            await websocket.receive()
+        assert await websocket.wait_closed() == CloseInfo(4000, "", was_clean=True)
+
+
+async def test_messages_over_tcp_come_once_and_in_order_whoever_reads(mock_clock: MockClock) -> None:
+    async with over_tcp(mock_clock) as (websocket, stream):
+        got: list[object] = []
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(take, websocket, got, 40)
+            for number in range(120):
+                await stream.send_all(raw.frame(raw.TEXT, b"%d" % number, masked=True))
+                if number % 10 == 0:
+                    await trio.sleep(0.02)
+        assert got == [str(number) for number in range(120)]
+
+
+@pytest.mark.parametrize("is_client", [True, False])
+async def test_both_sides_closing_at_once_never_wait_for_each_other(is_client: bool, mock_clock: MockClock) -> None:
+    """The peer's Close is in the socket, a receiver waits there, and now this side closes: whoever reads it first."""
+    for _ in range(10):
+        async with over_tcp(mock_clock, is_client=is_client) as (websocket, stream), trio.open_nursery() as nursery:
+            await wait_all_tasks_blocked()
+            await stream.send_all(raw.frame(raw.TEXT, b"x", masked=not is_client))
+            await websocket.receive()
+            nursery.start_soon(expect_the_end, websocket)
+            await wait_all_tasks_blocked()
+            before = trio.current_time()
+            os.write(stream.socket.fileno(), raw.close_frame(1000, masked=not is_client))  # no pass of the scheduler
+            nursery.start_soon(end_tcp, stream, is_client)
+            await websocket.aclose()
+            assert trio.current_time() - before < 0.5
+            assert websocket.close_info == CloseInfo(1000, "", was_clean=True)
+
+
+async def expect_the_end(websocket: WebSocket) -> None:
+    with pytest.raises(trio_ws.ConnectionClosed):
+        await websocket.receive()
+
+
+async def end_tcp(stream: trio.SocketStream, first: bool) -> None:
+    """End TCP as the peer does: first if it is the server, or when our side has."""
+    if not first:
+        await raw.read_all(stream)
+    await stream.aclose()

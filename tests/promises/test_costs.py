@@ -1,0 +1,138 @@
+"""What others cost: how long a victim waits beside flooders, and how much memory a connection takes."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import subprocess
+import sys
+import tracemalloc
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+import trio_ws
+from trio_ws import Compression
+
+from ..raw import read_head, request
+from ..raw_peer import client_frame
+from ..serving import LOCALHOST, echo, live_tasks, serving, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FLOODER = Path(__file__).with_name("flooder.py")
+KIBIBYTE = 2**10
+ROUNDS = 200  # echoes of the victim
+CONNECTIONS = 500
+OFFER = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
+# "hello", deflated (RFC 7692 §7.2.3.1), as it comes from a client whose mask is zero
+COMPRESSED_HELLO = client_frame(0xC1, bytes.fromhex("f248cdc9c90700"))
+
+
+async def take_or_echo(websocket_request: trio_ws.WebSocketRequest) -> None:
+    """Swallow a flood; echo anything else."""
+    async with websocket_request.accept() as websocket:
+        async for message in websocket:
+            if websocket_request.path != "/flood":
+                await websocket.send(message)
+
+
+async def test_a_victim_beside_ten_flooders_is_served(record_property: Callable[[str, object], None]) -> None:
+    latencies: list[float] = []
+    flood = 0  # messages
+    with trio.fail_after(60):
+        async with (
+            serving(partial(trio_ws.serve_websocket, take_or_echo, LOCALHOST, 0)) as server,
+            trio_ws.open_websocket(f"ws://{LOCALHOST}:{server.port}/echo") as victim,
+        ):
+            command = [sys.executable, str(FLOODER), str(server.port), "10"]
+            process = await trio.lowlevel.open_process(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+            assert process.stdin is not None
+            assert process.stdout is not None
+            async with process.stdin, process.stdout:
+                assert await process.stdout.receive_some() == b"flooding\n"
+                for _ in range(ROUNDS):
+                    started = trio.current_time()
+                    await victim.send("hello")
+                    assert await victim.receive() == "hello"
+                    latencies.append(trio.current_time() - started)
+                    await trio.sleep(0.005)
+                assert len(server.connections) == 11
+                for websocket in server.connections:
+                    flood += websocket.statistics().messages_received
+            await process.wait()
+    assert flood > 10_000
+    percentiles = statistics.quantiles(latencies, n=100)
+    median, worst = percentiles[49] * 1000, percentiles[98] * 1000
+    record_property("p50 in ms", median)
+    record_property("p99 in ms", worst)
+    print(f"echo beside 10 flooders and {flood} messages: p50 {median:.1f} ms, p99 {worst:.1f} ms")
+    assert worst < 1000
+
+
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """Take the coverage tool away for a test: what it keeps for each frame is not the library's memory."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(tracer)
+
+
+@pytest.mark.usefixtures("untraced")
+@pytest.mark.parametrize(
+    ("compressed", "most"), [(False, 24 * KIBIBYTE), (True, 64 * KIBIBYTE)], ids=["plain", "deflate"]
+)
+async def test_an_idle_connection_takes_little_memory_and_gives_it_back(
+    compressed: bool, most: int, record_property: Callable[[str, object], None]
+) -> None:
+    compression = Compression(threshold=0) if compressed else None
+    streams: list[trio.SocketStream] = []
+    asked = request(OFFER) if compressed else request()
+
+    async def open_and_echo() -> None:
+        stream = await trio.open_tcp_stream(LOCALHOST, server.port)
+        streams.append(stream)
+        await stream.send_all(asked)
+        assert (b"permessage-deflate" in await read_head(stream)) is compressed
+        await stream.send_all(COMPRESSED_HELLO if compressed else client_frame(0x81, b"hello"))
+        assert (bytes(await stream.receive_some())[0] == 0xC1) is compressed
+
+    async def close(stream: trio.SocketStream) -> None:
+        await stream.send_all(client_frame(0x88))
+        await stream.receive_some()
+        await stream.aclose()
+
+    def measure() -> int:
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    serve = partial(trio_ws.serve_websocket, echo, LOCALHOST, 0, compression=compression)
+    with trio.fail_after(60):
+        async with serving(serve) as server:
+            await open_and_echo()  # what is made once is made
+            tasks = live_tasks()
+            tracemalloc.start()
+            try:
+                before = measure()
+                for _ in range(CONNECTIONS):
+                    await open_and_echo()
+                each = (measure() - before) / CONNECTIONS
+                for stream in streams[1:]:
+                    await close(stream)
+                await until(lambda: live_tasks() == tasks)
+                del streams[1:]
+                left = (measure() - before) / CONNECTIONS
+            finally:
+                tracemalloc.stop()
+            await close(streams[0])
+    record_property("bytes for each connection", round(each))
+    print(f"{each / KIBIBYTE:.1f} KiB for each connection, {left / KIBIBYTE:.2f} KiB after it")
+    assert each < most
+    assert left < each / 20
