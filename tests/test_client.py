@@ -572,6 +572,16 @@ async def test_a_context_begins_tls_on_the_stream(nursery: trio.Nursery) -> None
     assert field(listener.requests[0], "Host") == "example.com"
 
 
+async def test_a_dot_at_the_end_of_a_host_is_no_part_of_the_name_to_verify(nursery: trio.Nursery) -> None:
+    listener = Listener()
+    ours, theirs = memory_stream_pair()
+    context = server_context("example.com")
+    nursery.start_soon(listener.talk, trio.SSLStream(theirs, context, server_side=True, https_compatible=True))
+    websocket = await wrap_client_stream(nursery, ours, "wss://example.com./", ssl_context=client_context())
+    await websocket.aclose()
+    assert field(listener.requests[0], "Host") == "example.com."
+
+
 async def test_a_stream_is_closed_when_tls_fails(nursery: trio.Nursery) -> None:
     ours, theirs = memory_stream_pair()
     await theirs.send_all(b"this is no TLS")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trio_ws import CloseInfo
 from trio_ws._close import check_close, close_body, code_name, is_receivable, truncate_reason
@@ -49,6 +51,14 @@ def test_a_reason_fits_into_the_frame() -> None:
         check_close(1000, "\ud800")
 
 
+@given(reason=st.text(max_size=200))
+def test_a_reason_of_ours_is_cut_to_the_longest_start_that_fits(reason: str) -> None:
+    cut = truncate_reason(reason)
+    assert reason.startswith(cut)
+    check_close(1000, cut)
+    assert cut == reason or len(reason[: len(cut) + 1].encode()) > 123
+
+
 def test_a_reason_of_ours_is_never_cut_inside_a_character() -> None:
     assert truncate_reason("\u00e9" * 62) == "\u00e9" * 61
     assert truncate_reason("short") == "short"
@@ -59,12 +69,28 @@ def test_the_body_of_a_close_frame(code: int | None, reason: str, body: str) -> 
     assert close_body(code, reason) == bytes.fromhex(body)
 
 
-@pytest.mark.parametrize(
-    ("code", "name"),
-    [(1000, "OK"), (1006, "connection lost"), (3000, "registered"), (4999, "private use"), (2000, "unknown")],
-)
-def test_codes_have_names(code: int, name: str) -> None:
-    assert code_name(code) == name
+NAMES = {
+    1000: "OK",
+    1001: "going away",
+    1002: "protocol error",
+    1003: "unsupported data",
+    1005: "no code",
+    1006: "connection lost",
+    1007: "invalid data",
+    1008: "policy violation",
+    1009: "message too big",
+    1010: "extension missing",
+    1011: "internal error",
+    1012: "service restart",
+    1013: "try again later",
+    1014: "bad gateway",
+}
+
+
+def test_codes_have_names() -> None:
+    names = dict.fromkeys(range(5001), "unknown")
+    names |= NAMES | dict.fromkeys(range(3000, 4000), "registered") | dict.fromkeys(range(4000, 5000), "private use")
+    assert {code: code_name(code) for code in range(5001)} == names
 
 
 def test_a_close_info_reads_well() -> None:

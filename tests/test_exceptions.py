@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from typing import TYPE_CHECKING
+
 import pytest
 import trio
 
 import trio_ws
 from trio_ws import CloseInfo, WebSocketError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.mark.parametrize(
@@ -123,5 +130,43 @@ def test_a_closed_connection_explains_itself(
 
 
 def test_a_breach_knows_its_code() -> None:
-    assert trio_ws.RemoteProtocolError("what").close_code == 1002
+    breach = trio_ws.RemoteProtocolError("what")
+    assert (breach.close_code, breach.reason, str(breach)) == (1002, "what", "what")
+    assert trio_ws.RemoteProtocolError("what", 1008).close_code == 1008
     assert trio_ws.MessageTooBig("how big").close_code == 1009
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
+@pytest.mark.parametrize(
+    "error",
+    [
+        WebSocketError("bad move", close_code=4001, reason="cheating"),
+        WebSocketError(4001, "bye"),
+        trio_ws.InvalidURL("no"),
+        trio_ws.HandshakeRejected(403, {"server": "x"}, b"no"),
+        trio_ws.HandshakeTimeout("slow"),
+        trio_ws.ConnectionClosedOK(CloseInfo(1000, "done"), CloseInfo(1000)),
+        trio_ws.ConnectionClosedError(None, CloseInfo(1002)),
+        trio_ws.ConnectionClosedLocally(None, None),
+        trio_ws.RemoteProtocolError("what", 1008),
+        trio_ws.MessageTooBig("how big"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_can_be_copied_and_sent_to_another_process(
+    error: WebSocketError, copied: Callable[[WebSocketError], WebSocketError]
+) -> None:
+    other = copied(error)
+    assert type(other) is type(error)
+    assert (str(other), other.args, vars(other)) == (str(error), error.args, vars(error))
+
+
+@pytest.mark.parametrize("first", [True, b"x", 4001.0])
+def test_the_root_takes_nothing_else_first(first: object) -> None:
+    with pytest.raises(TypeError, match="code must be an int"):
+        WebSocketError(first)  # type: ignore[call-overload]
+
+
+def test_a_reason_after_a_message_must_be_named() -> None:
+    with pytest.raises(TypeError, match="reason"):
+        WebSocketError("message", "reason")  # type: ignore[call-overload]

@@ -132,9 +132,10 @@ class Scene:
         serve = partial(trio_ws.serve_websocket, handler, LOCALHOST, 0, **options)  # type: ignore[arg-type]
         async with serving(serve) as server:
             shrink(server.listeners[0].socket, buffers)
-            stream = await trio.open_tcp_stream(LOCALHOST, server.port)
-            shrink(stream.socket, buffers)
-            peer = RawPeer(stream, is_client=True, compression=compression)
+            sock = trio.socket.socket()
+            shrink(sock, buffers)  # before it connects: a window that was promised is not taken back
+            await sock.connect((LOCALHOST, server.port))
+            peer = RawPeer(trio.SocketStream(sock), is_client=True, compression=compression)
             await peer.connect()
             yield given[0], peer
 

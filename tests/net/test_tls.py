@@ -499,6 +499,17 @@ async def test_drain_waits_while_a_handshake_holds_the_data() -> None:
     assert client.unsent == 4
 
 
+async def test_tls_is_congested_while_anything_waits_here_or_below() -> None:
+    client, below, _ = client_and_peer()
+    assert not client.congested
+    below.room = False
+    below.write(b"records")
+    assert client.congested
+    client, _, _ = client_and_peer()
+    client.write(b"held")
+    assert client.congested
+
+
 async def test_abort_drops_what_a_handshake_holds() -> None:
     client, below, _ = client_and_peer()
     client.write(b"held")

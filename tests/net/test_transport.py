@@ -342,6 +342,14 @@ async def test_a_socket_is_taken_out_of_its_stream() -> None:
     theirs.close()
 
 
+async def test_a_socket_is_congested_while_anything_waits(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, _ = pair
+    assert not transport.congested
+    while not transport.unsent:
+        transport.write(MEBIBYTE)
+    assert transport.congested
+
+
 # Streams.
 
 
@@ -429,6 +437,15 @@ async def test_a_stream_gets_large_writes_in_pieces(spare_nursery: trio.Nursery)
         await send_all_of(transport)
         assert received == MEBIBYTE
         assert sizes == [READ_SIZE] * (len(MEBIBYTE) // READ_SIZE)
+
+
+async def test_a_stream_is_congested_when_more_waits_than_goes_in_one_piece(spare_nursery: trio.Nursery) -> None:
+    ours, _ = memory_stream_pair()
+    with aborting(StreamTransport(Full(ours), spare_nursery)) as transport:
+        transport.write(b"x" * READ_SIZE)
+        assert not transport.congested
+        transport.write(b"x")
+        assert transport.congested
 
 
 async def test_one_chunk_is_taken_ahead_and_no_more(spare_nursery: trio.Nursery) -> None:

@@ -37,7 +37,7 @@ async def wait_to_be_woken(call: Callable[[], Awaitable[object]], woken: list[fl
     woken.append(trio.current_time())
 
 
-async def close_with_everyone_waiting(websocket: trio_ws.WebSocket, close_timeout: float) -> None:
+async def close_with_everyone_waiting(websocket: trio_ws.WebSocket, close_timeout: float, tolerance: float) -> None:
     """Close a connection to a mute peer while a sender, a receiver and a pinger are blocked."""
     woken: list[float] = []
     async with trio.open_nursery() as nursery:
@@ -48,15 +48,15 @@ async def close_with_everyone_waiting(websocket: trio_ws.WebSocket, close_timeou
         await websocket.aclose()
         took = trio.current_time() - started
     assert websocket.ready_state is ReadyState.CLOSED
-    assert close_timeout - 0.01 <= took <= close_timeout + 0.1
+    assert close_timeout - 0.01 <= took <= close_timeout + tolerance
     assert len(woken) == 3
-    assert max(woken) - started < 0.1
+    assert max(woken) - started < tolerance
 
 
 @pytest.mark.parametrize("scene", TCP_SCENES, ids=str)
 async def test_aclose_takes_close_timeout_at_most_and_wakes_everyone_at_once(scene: Scene) -> None:
     async with scene.connected(close_timeout=0.5) as (websocket, _):
-        await close_with_everyone_waiting(websocket, 0.5)
+        await close_with_everyone_waiting(websocket, 0.5, tolerance=0.4)  # of a machine that is busy
 
 
 @pytest.mark.parametrize("is_client", [True, False], ids=["client", "server"])
@@ -70,12 +70,12 @@ async def test_aclose_over_a_stream_takes_close_timeout_at_most_and_wakes_everyo
         if is_client:
             nursery.start_soon(peer.accept)
             websocket = await trio_ws.wrap_client_stream(nursery, stalling, URL, keepalive=None)
-            await close_with_everyone_waiting(websocket, 10)
+            await close_with_everyone_waiting(websocket, 10, tolerance=0.01)
         else:
             nursery.start_soon(peer.connect)
             request = await trio_ws.wrap_server_stream(nursery, stalling, keepalive=None)
             async with request.accept() as websocket:
-                await close_with_everyone_waiting(websocket, 10)
+                await close_with_everyone_waiting(websocket, 10, tolerance=0.01)
 
 
 @pytest.mark.parametrize("close_timeout", [0, 0.001, 1, 60])

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import random
-import tracemalloc
 import zlib
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from trio_ws import CloseInfo, Limits, MessageTooBig, RemoteProtocolError
 from trio_ws._wire.deflate import Deflater, Inflater
 from trio_ws._wire.frames import Opcode, frame_bytes
-from trio_ws._wire.reader import Close, Event, MessageReader, Ping, Pong
+from trio_ws._wire.reader import MESSAGE_OVERHEAD, Close, Event, MessageReader, Ping, Pong
 
-MASK = b"\x11\x22\x33\x44"
+EMPTY_BLOCK = b"\x00\x00\x00\xff\xff"
 
 
 def text(payload: bytes, *, fin: bool = True, opcode: int = Opcode.TEXT, rsv1: bool = False) -> bytes:
@@ -55,6 +52,12 @@ def read_any_way(data: bytes, **how: object) -> tuple[list[Event], int | None]:
     assert read(data, cut=1, **how) == whole  # type: ignore[arg-type]
     assert read(data, cut=3, **how) == whole  # type: ignore[arg-type]
     return whole
+
+
+def into(payload: bytes, count: int) -> list[bytes]:
+    """Cut a payload into so many pieces of one size, the last perhaps larger."""
+    size = len(payload) // count
+    return [payload[index * size : (index + 1) * size if index < count - 1 else None] for index in range(count)]
 
 
 GOOD = [
@@ -118,6 +121,20 @@ BAD = [
     ("88021388", 1002, "close code 5000"),
     ("88020000", 1002, "close code 0"),
     ("880403e8c328", 1007, "a reason that is not UTF-8"),
+    ("880403e8e282", 1007, "half a character at the end of a reason"),
+    ("f10100", 1002, "all reserved bits"),
+    ("b900", 1002, "reserved bits on a ping"),
+    ("c800", 1002, "RSV1 on a close"),
+    ("0a00", 1002, "a fragmented pong"),
+    ("8a7f", 1002, "a pong of 64-bit length"),
+    ("01008900 0200", 1002, "a message inside a message, after a ping"),
+    ("81008000", 1002, "a continuation after a whole message"),
+    ("820080 00", 1002, "a continuation after a whole message of bytes"),
+    ("0101ff", 1007, "a bad byte in a first fragment"),
+    ("010100 0001ff", 1007, "a bad byte in a later fragment"),
+    ("0102e282 00017f", 1007, "a character that its next fragment breaks"),
+    ("8101 80", 1007, "a continuation byte alone"),
+    ("8104f8888080", 1007, "a byte that begins no character"),
 ]
 
 
@@ -128,7 +145,57 @@ def test_frames_become_events(data: str, events: list[Event]) -> None:
 
 @pytest.mark.parametrize(("data", "code", "what"), BAD, ids=[what for _, _, what in BAD])
 def test_a_breach_fails_with_its_code(data: str, code: int, what: str) -> None:
-    assert read_any_way(bytes.fromhex(data)) == ([], code)
+    events, failed = read_any_way(bytes.fromhex(data))
+    assert failed == code
+    assert all(event in (Ping(b""), "", b"") for event in events)  # what was right before it
+
+
+# How many of the bytes are enough: the rest need not come.
+EARLY = [
+    ("830100", 2, 1002),
+    ("8985", 2, 1002),
+    ("0900", 2, 1002),
+    ("897e0080", 2, 1002),
+    ("887f0000000000000001", 2, 1002),
+    ("8000", 2, 1002),
+    ("827e00057878787878", 4, 1002),
+    ("827f000000000000000578", 10, 1002),
+    ("827fffffffffffffffff", 10, 1002),
+    ("827f7fffffffffffffff", 10, 1009),
+    ("827f000000000010000178", 10, 1009),
+    ("0101780000" + "0000" * 64 + "80", 133, 1008),
+    ("8105ff78787878", 3, 1007),
+    ("8104eda08080", 5, 1007),  # Python waits for the third byte of a surrogate
+    ("8104f4908080", 4, 1007),
+    ("8104e0808080", 4, 1007),
+    ("8104f0808080", 4, 1007),
+    ("0101c3 0105", 5, 1002),
+    ("0101e2 8001c3 8100", 6, 1007),
+    ("880203e7", 4, 1002),
+    ("880103", 3, 1002),
+]
+
+
+@pytest.mark.parametrize(("data", "enough", "code"), EARLY)
+def test_a_breach_fails_at_the_first_byte_that_tells(data: str, enough: int, code: int) -> None:
+    raw = bytes.fromhex(data)
+    assert read(raw[: enough - 1])[1] is None
+    assert read(raw[:enough]) == ([], code)
+    assert read(raw[:enough], cut=1) == ([], code)
+
+
+@pytest.mark.parametrize(("data", "enough", "code"), [("82fe0005", 4, 1002), ("82ff7fffffffffffffff", 10, 1009)])
+def test_a_length_is_judged_before_the_mask_comes(data: str, enough: int, code: int) -> None:
+    raw = bytes.fromhex(data)
+    assert read(raw[: enough - 1], masked=True) == ([], None)
+    assert read(raw, masked=True) == ([], code)
+
+
+def test_which_close_codes_are_taken() -> None:
+    taken = {code for code in range(5001) if read(b"\x88\x02" + code.to_bytes(2)) == ([Close(CloseInfo(code))], None)}
+    refused = {code for code in range(5001) if read(b"\x88\x02" + code.to_bytes(2)) == ([], 1002)}
+    assert taken == {1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)}
+    assert refused == set(range(5001)) - taken
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 125, 126, 200, 70000])
@@ -141,27 +208,56 @@ def test_masks_are_taken_off(size: int) -> None:
     assert read(data, masked=True, cut=7) == ([payload, Ping(b"ping")], None)
 
 
+@pytest.mark.parametrize("opcode", [Opcode.PING, Opcode.PONG])
+def test_a_control_frame_may_have_125_bytes(opcode: Opcode) -> None:
+    event = (Ping if opcode == Opcode.PING else Pong)(b"x" * 125)
+    assert read_any_way(frame_bytes(opcode, b"x" * 125, masked=False)) == ([event], None)
+    assert read_any_way(frame_bytes(opcode, b"x" * 126, masked=False)) == ([], 1002)
+
+
 @pytest.mark.parametrize("frame", ["810568656c6c6f", "8900", "827e1000"])
 def test_a_client_must_mask(frame: str) -> None:
     assert read_any_way(bytes.fromhex(frame), masked=True) == ([], 1002)
 
 
-def test_bad_text_fails_before_its_frame_has_ended() -> None:
-    assert read(bytes.fromhex("817e0400") + b"a" * 10 + b"\xff") == ([], 1007)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("place", [0, 1, 2, 999, 65_535, 65_536, 300_000, 2**20 - 2])
+def test_bad_text_fails_before_its_frame_has_ended(place: int, masked: bool) -> None:
+    payload = bytearray(b"\xc3\xa9" * 2**19)
+    payload[place] = 0xFF
+    frame = frame_bytes(Opcode.TEXT, payload, masked=masked)
+    until = 10 + 4 * masked + place
+    assert read(frame[:until], masked=masked, cut=65_536) == ([], None)
+    assert read(frame[: until + 1], masked=masked, cut=65_536) == ([], 1007)
 
 
+@pytest.mark.parametrize("flushed", [None, False, True])
 @pytest.mark.parametrize("fragments", [1, 2, 1000])
 @pytest.mark.parametrize("over", [0, 1])
-def test_a_message_may_have_max_message_size_bytes(fragments: int, over: int) -> None:
-    limits = Limits(max_message_size=5000)
-    size = 5000 + over
-    pieces = [b"x" * (size // fragments)] * (fragments - 1)
-    pieces.append(b"x" * (size - sum(map(len, pieces))))
+def test_a_message_may_have_max_message_size_bytes(fragments: int, over: int, flushed: bool | None) -> None:
+    """Flushed: None is not compressed, False cut after compressing, True compressed piece by piece."""
+    size = 2**20 + over
+    payload = random.Random(0).randbytes(size)
+    deflater = Deflater(15, no_context_takeover=False, level=1, memory_level=8)
+    if flushed:
+        cut = into(payload, fragments)
+        pieces = [deflater.compress(piece, final=index == fragments - 1) for index, piece in enumerate(cut)]
+    else:
+        pieces = into(payload if flushed is None else deflater.compress(payload), fragments)
+    compressed = flushed is not None
     data = b"".join(
-        frame_bytes(0 if index else Opcode.BINARY, piece, masked=False, fin=index == fragments - 1)
+        frame_bytes(
+            Opcode.CONTINUATION if index else Opcode.BINARY,
+            piece,
+            masked=False,
+            fin=index == fragments - 1,
+            rsv1=compressed and not index,
+        )
         for index, piece in enumerate(pieces)
     )
-    assert read(data, limits=limits) == (([], 1009) if over else ([b"x" * 5000], None))
+    outcome = ([], 1009) if over else ([payload], None)
+    assert read(data, deflate=compressed) == outcome
+    assert read(data, deflate=compressed, cut=4001) == outcome
 
 
 def test_a_short_message_may_have_max_message_size_bytes() -> None:
@@ -188,6 +284,26 @@ def test_a_compressed_message_is_too_big_on_the_wire_by_its_header() -> None:
     assert read(bytes.fromhex("c27f") + most.to_bytes(8, "big"), limits=limits, deflate=True) == ([], None)
 
 
+def test_the_compressed_size_is_that_of_all_fragments() -> None:
+    limits = Limits(max_message_size=0)  # 64 KiB may come compressed
+    data = frame_bytes(Opcode.BINARY, EMPTY_BLOCK * 6400, masked=False, fin=False, rsv1=True)
+    rest = EMPTY_BLOCK * 6707 + b"\x00"
+    assert len(EMPTY_BLOCK * 6400 + rest) == 2**16
+    assert read(data + more(rest, fin=True), limits=limits, deflate=True) == ([b""], None)
+    assert read(data + more(rest + b"\x00", fin=True), limits=limits, deflate=True) == ([], 1009)
+
+
+def test_each_message_has_the_limits_for_itself() -> None:
+    limits = Limits(max_message_size=100, max_fragments=4, max_empty_fragments=2)
+    plain = text(b"", fin=False) + more(b"") + more(b"x" * 100) + more(b"", fin=True)
+    deflated = frame_bytes(Opcode.BINARY, EMPTY_BLOCK * 8000 + b"\x00", masked=False, rsv1=True)
+    expected = ["x" * 100, b"", "x" * 100, b"", b""]
+    data = plain + deflated + plain + deflated + deflated
+    assert read(data, limits=limits, deflate=True) == (expected, None)
+    assert read(data, limits=limits, deflate=True, cut=1001) == (expected, None)
+    assert read(data + bytes.fromhex("8265"), limits=limits, deflate=True) == (expected, 1009)
+
+
 @pytest.mark.parametrize("memory_level", [1, 9])
 def test_what_does_not_shrink_may_still_have_max_message_size_bytes(memory_level: int) -> None:
     payload = random.Random(5).randbytes(2**20)
@@ -199,9 +315,51 @@ def test_what_does_not_shrink_may_still_have_max_message_size_bytes(memory_level
 
 def test_the_error_on_size_names_both_numbers() -> None:
     reader = MessageReader(masked=False, limits=Limits(max_message_size=200))
-    reader.feed(bytes.fromhex("827e012c"))
-    with pytest.raises(MessageTooBig, match="300 bytes or more, at most 200"):
-        reader.read_into([], 1)
+    reader.feed(bytes.fromhex("0203616263 007e012c"))
+    with pytest.raises(MessageTooBig, match=r"^message of 303 bytes or more, at most 200 are taken$"):
+        reader.read_into([], 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "events"),
+    [
+        ("c107f248cdc9c90700", ["Hello"]),  # §7.2.3.1
+        ("4103f248cd 8004c9c90700", ["Hello"]),
+        ("4103f248cd 8900 0000 8004c9c90700", [Ping(b""), "Hello"]),
+        ("c107f248cdc9c90700 c105f200110000", ["Hello", "Hello"]),  # §7.2.3.2
+        ("c10b000500faff48656c6c6f00", ["Hello"]),  # §7.2.3.3
+        ("c108f348cdc9c9070000", ["Hello"]),  # §7.2.3.4
+        ("c108f348cdc9c9070000 c108f348cdc9c9070000 c107f248cdc9c90700", ["Hello", "Hello", "Hello"]),
+        ("c108f348cdc9c9070000 c105f200110000", ["Hello", "Hello"]),
+        ("c10df248050000 00ffffcac9c90700", ["Hello"]),  # §7.2.3.5
+        ("c10100 c10100", ["", ""]),  # §7.2.3.6
+        ("c107f248cdc9c90700 810548656c6c6f c105f200110000", ["Hello", "Hello", "Hello"]),
+    ],
+)
+def test_the_messages_of_rfc_7692_are_read(data: str, events: list[Event]) -> None:
+    assert read_any_way(bytes.fromhex(data), deflate=True) == (events, None)
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "what"),
+    [
+        ("0100 c00100", 1002, "RSV1 on a continuation"),
+        ("4103f248cd c004c9c90700", 1002, "RSV1 on the continuation of a compressed message"),
+        ("c900", 1002, "RSV1 on a ping"),
+        ("ca00", 1002, "RSV1 on a pong"),
+        ("c80203e8", 1002, "RSV1 on a close"),
+        ("e10100", 1002, "RSV2 beside RSV1"),
+        ("d10100", 1002, "RSV3 beside RSV1"),
+        ("c105f200110000", 1007, "a distance into nothing"),
+        ("c10106", 1007, "a block of the reserved type"),
+        ("c104000500fa", 1007, "a stored block that ends early"),
+        ("c10b000500feff48656c6c6f00", 1007, "a stored block whose lengths disagree"),
+        ("c100 8100", None, "no block at all is an empty message"),
+    ],
+)
+def test_a_breach_in_compression_fails_with_its_code(data: str, code: int | None, what: str) -> None:
+    events, failed = read_any_way(bytes.fromhex(data), deflate=True)
+    assert (events, failed) == (["", ""] if code is None else [], code)
 
 
 def test_compressed_text_is_checked() -> None:
@@ -266,63 +424,42 @@ def test_a_budget_bounds_the_frames_of_one_call() -> None:
     assert not reader.read_into(events, 1)
 
 
+def test_a_budget_counts_every_frame() -> None:
+    reader = MessageReader(masked=False, limits=Limits())
+    reader.feed(text(b"", opcode=Opcode.PING) * 3 + text(b"a", fin=False) + more(b"b") + more(b"c", fin=True))
+    events: list[Event] = []
+    assert reader.read_into(events, 2)
+    assert events == [Ping(b"")] * 2
+    assert reader.read_into(events, 3)
+    assert (events, reader.unfinished) == ([Ping(b"")] * 3, 2)
+    assert not reader.read_into(events, 1)
+    assert events == [*[Ping(b"")] * 3, "abc"]
+
+
+@pytest.mark.parametrize("size", [5, 300])
+def test_room_bounds_the_messages_of_one_call(size: int) -> None:
+    reader = MessageReader(masked=False, limits=Limits())
+    reader.feed((text(b"a" * size) + text(b"p", opcode=Opcode.PING)) * 5)
+    events: list[Event] = []
+    one = size + MESSAGE_OVERHEAD
+    assert reader.read_into(events, 256, one)
+    assert events == ["a" * size]
+    assert reader.read_into(events, 256, one + 1)
+    assert events == ["a" * size, Ping(b"p"), "a" * size, Ping(b"p"), "a" * size]
+    assert not reader.read_into(events, 256)
+    assert len(events) == 10
+
+
+def test_a_close_ends_a_call() -> None:
+    reader = MessageReader(masked=False, limits=Limits())
+    reader.feed(text(b"a") + bytes.fromhex("8800") + text(b"b"))
+    events: list[Event] = []
+    assert not reader.read_into(events, 256)
+    assert events == ["a", Close(CloseInfo(1005))]
+
+
 def test_what_is_held_of_a_message_is_told() -> None:
     reader = MessageReader(masked=False, limits=Limits())
     reader.feed(bytes.fromhex("827e1000") + b"x" * 100)
     reader.read_into([], 1)
     assert (reader.unfinished, reader.pending) == (100, 0)
-
-
-def test_a_dribbled_message_costs_no_more_than_its_size() -> None:
-    size = 2**18
-    head = bytes.fromhex("827f") + size.to_bytes(8, "big")
-    reader = MessageReader(masked=False, limits=Limits())
-    reader.feed(head)
-    events: list[Event] = []
-    reader.read_into(events, 1)
-    tracemalloc.start()
-    try:
-        for _ in range(size):
-            reader.feed(b"x")
-            reader.read_into(events, 1)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert events == [b"x" * size]
-    assert peak < 4 * size
-
-
-FRAGMENTS = st.lists(st.text(max_size=40), min_size=1, max_size=4)
-CONTROL = st.sampled_from(
-    [b"", frame_bytes(Opcode.PING, b"p", masked=False), frame_bytes(Opcode.PONG, b"", masked=False)]
-)
-
-
-@given(messages=st.lists(st.tuples(FRAGMENTS, CONTROL), max_size=6), cuts=st.lists(st.integers(1, 30), min_size=1))
-@settings(deadline=None)
-def test_events_do_not_depend_on_how_the_bytes_are_cut(
-    messages: list[tuple[list[str], bytes]], cuts: list[int]
-) -> None:
-    data = b""
-    for fragments, control in messages:
-        for index, fragment in enumerate(fragments):
-            opcode = Opcode.CONTINUATION if index else Opcode.TEXT
-            data += frame_bytes(opcode, fragment.encode(), masked=False, fin=index == len(fragments) - 1) + control
-    expected = read(data)
-    assert [event for event in expected[0] if isinstance(event, str)] == ["".join(parts) for parts, _ in messages]
-    reader = MessageReader(masked=False, limits=Limits())
-    events: list[Event] = []
-    position = 0
-    for number in range(len(data) + 1):
-        size = cuts[number % len(cuts)]
-        reader.feed(data[position : position + size])
-        position += size
-        while reader.read_into(events, 1 + number % 3):
-            pass
-    assert (events, None) == expected
-
-
-@given(data=st.binary(max_size=200), masked=st.booleans(), deflate=st.booleans())
-@settings(deadline=None)
-def test_any_bytes_give_events_or_a_protocol_error(data: bytes, masked: bool, deflate: bool) -> None:
-    read_any_way(data, masked=masked, deflate=deflate)

@@ -1,0 +1,276 @@
+"""Promise 5, the server's half: a peer can never crash a server, nor keep what it holds, nor starve the others."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import random
+import resource
+import socket
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+
+import trio_ws
+from trio_ws import Limits
+
+from ..raw import as_stream, open_files, read_all, request, reset, status
+from ..raw_peer import client_frame
+from ..serving import LOCALHOST, live_tasks, serving, tls_contexts, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"  # its first bytes
+TLS_ALERT = b"\x15\x03\x03\x00\x02\x02\x28"
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+async def handle(websocket_request: trio_ws.WebSocketRequest) -> None:
+    """Echo, or fail in the way that the path names."""
+    match websocket_request.path:
+        case "/fail-before":
+            raise ZeroDivisionError
+        case "/no-answer":
+            return
+    async with websocket_request.accept() as websocket:
+        if websocket_request.path == "/fail-after":
+            raise ZeroDivisionError
+        async for message in websocket:
+            await websocket.send(message)
+
+
+def garbage(numbers: random.Random) -> bytes:
+    """Make up what a hostile or broken client sends."""
+    path = numbers.choice(["/", "/fail-before", "/fail-after", "/no-answer"])
+    opening = request(first=f"GET {path} HTTP/1.1")
+    kinds: list[Callable[[], bytes]] = [
+        lambda: b"",
+        lambda: numbers.randbytes(numbers.randrange(1, 300)),
+        lambda: opening[: numbers.randrange(len(opening))],
+        lambda: CLIENT_HELLO,
+        lambda: TLS_ALERT,
+        lambda: HTTP2_PREFACE,
+        lambda: b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        lambda: b"GET /" + b"x" * 10_000,
+        lambda: opening,
+        lambda: opening + numbers.randbytes(numbers.randrange(1, 300)),
+        lambda: opening + client_frame(0x81, b"hello") + client_frame(0x88, b"\x03\xe8"),
+        lambda: opening + client_frame(0x82, numbers.randbytes(1000))[: numbers.randrange(1000)],
+    ]
+    return numbers.choice(kinds)()
+
+
+def attack(port: int, numbers: random.Random) -> socket.socket | None:
+    """Connect, send garbage, and hang up, rudely or not, or give the socket to be closed later."""
+    sock = socket.create_connection((LOCALHOST, port))
+    with contextlib.suppress(ConnectionError):  # the server may have hung up first
+        sock.sendall(garbage(numbers))
+    match numbers.randrange(3):
+        case 0:
+            reset(sock)
+        case 1:
+            sock.shutdown(socket.SHUT_WR)
+            return sock
+        case _:
+            sock.close()
+    return None
+
+
+@asynccontextmanager
+async def still_echoing(url: str, options: dict[str, object]) -> AsyncGenerator[trio_ws.WebSocket, None]:
+    """Keep a client that is served before, meanwhile and after."""
+    async with trio_ws.open_websocket(url, **options) as websocket:  # type: ignore[arg-type]
+        await check_echo(websocket)
+        yield websocket
+        await check_echo(websocket)
+
+
+async def check_echo(websocket: trio_ws.WebSocket) -> float:
+    """Send and receive once; return the seconds that it took."""
+    started = trio.current_time()
+    await websocket.send("hello")
+    assert await websocket.receive() == "hello"
+    return trio.current_time() - started
+
+
+@pytest.mark.parametrize(("secure", "count"), [(False, 10_000), (True, 2_000)], ids=["tcp", "tls"])
+async def test_garbage_connections_leave_the_server_echoing_and_nothing_behind(
+    secure: bool, count: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, "trio_ws")
+    numbers = random.Random(count)
+    server_context, client_context = tls_contexts() if secure else (None, None)
+    serve = partial(trio_ws.serve_websocket, handle, LOCALHOST, 0, server_context, limits=Limits(close_linger=0.2))
+    with trio.fail_after(60):
+        async with serving(serve) as server:
+            url = f"{'wss' if secure else 'ws'}://{LOCALHOST}:{server.port}/"
+            options: dict[str, object] = {"ssl_context": client_context}
+            async with still_echoing(url, options) as bystander:
+                tasks, files = live_tasks(), open_files()
+                for _ in range(count // 100):
+                    held = [sock for _ in range(100) if (sock := attack(server.port, numbers))]
+                    async with still_echoing(url, options):  # accepted after all of these
+                        await check_echo(bystander)
+                    for sock in held:
+                        sock.close()
+                    await until(lambda: live_tasks() - tasks < 50)
+                await until(lambda: (live_tasks(), open_files()) == (tasks, files))
+                assert len(server.connections) == 1
+            async with still_echoing(url, options):
+                pass
+
+
+# ---- slow and silent peers ----
+
+
+async def test_a_request_that_comes_slowly_gets_408_at_connect_timeout(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    await trio_ws.wrap_server_stream(nursery, ours, handle, connect_timeout=10)
+    answered: list[tuple[float, bytes]] = []
+
+    async def listen() -> None:
+        answer = bytes(await theirs.receive_some())
+        answered.append((trio.current_time(), answer))
+
+    async with trio.open_nursery() as talking:
+        talking.start_soon(listen)
+        for byte in request():
+            await theirs.send_all(bytes([byte]))
+            await trio.sleep(1)
+            if answered:
+                break
+    ((time, answer),) = answered
+    assert time == pytest.approx(10, abs=0.1)
+    assert status(answer) == 408
+
+
+async def test_a_tls_handshake_that_does_not_come_is_ended_at_connect_timeout(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    await trio_ws.wrap_server_stream(nursery, ours, handle, ssl_context=tls_contexts()[0], connect_timeout=10)
+    await theirs.send_all(CLIENT_HELLO)
+    await read_all(theirs)
+    assert trio.current_time() == pytest.approx(10, abs=0.1)
+
+
+async def test_500_half_open_handshakes_are_closed_while_others_are_served() -> None:
+    serve = partial(trio_ws.serve_websocket, handle, LOCALHOST, 0, connect_timeout=1.0, limits=Limits(close_linger=0.2))
+    closed: list[bytes] = []
+
+    async def wait_for_end(sock: socket.socket) -> None:
+        async with as_stream(sock) as stream:
+            closed.append(await read_all(stream))
+
+    with trio.fail_after(30):
+        async with (
+            serving(serve) as server,
+            trio.open_nursery() as nursery,
+            still_echoing(f"ws://{LOCALHOST}:{server.port}/", {}) as bystander,
+        ):
+            started = trio.current_time()
+            for number in range(500):
+                sock = socket.create_connection((LOCALHOST, server.port))
+                sock.sendall(request()[: number % 100])
+                nursery.start_soon(wait_for_end, sock)
+            while len(closed) < 500:
+                await check_echo(bystander)
+                await trio.sleep(0.01)
+            took = trio.current_time() - started
+    assert 0.9 < took < 10
+    assert {status(answer) for answer in closed} == {408}
+
+
+# ---- floods ----
+
+
+@pytest.mark.parametrize(("burst", "count"), [(1000, 1_000_000), (None, 200_000)], ids=["limited", "unlimited"])
+async def test_a_flood_of_pings_by_a_peer_that_never_reads_stays_bounded_and_ends(
+    burst: int | None, count: int
+) -> None:
+    block = client_frame(0x89, b"x" * 125) * 1000
+    ended: list[int] = []  # pings that were heard
+    largest = 0
+
+    async def handler(websocket_request: trio_ws.WebSocketRequest) -> None:
+        nonlocal largest
+        async with websocket_request.accept() as websocket:
+            while websocket.close_info is None:
+                largest = max(largest, websocket.buffered_amount)
+                await trio.sleep(0.001)
+            ended.append(websocket.statistics().pings_received)
+        attacking.cancel_scope.cancel()
+
+    async def flood(stream: trio.SocketStream) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            for _ in range(count // 1000):
+                await stream.send_all(block)
+            await stream.send_eof()
+
+    limits = Limits(control_burst=burst, close_linger=0.2)
+    serve = partial(trio_ws.serve_websocket, handler, LOCALHOST, 0, limits=limits, close_timeout=1)
+    with trio.fail_after(60):
+        async with serving(serve) as server:
+            tasks, memory = live_tasks(), resident_memory()
+            sock = trio.socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            await sock.connect((LOCALHOST, server.port))
+            async with trio.SocketStream(sock) as stream, trio.open_nursery() as attacking:
+                await stream.send_all(request())
+                attacking.start_soon(flood, stream)
+            await until(lambda: live_tasks() == tasks)
+            grown = resident_memory() - memory
+    assert ended == [count] if burst is None else 1000 <= ended[0] <= 2000
+    assert largest < 2**17
+    assert grown < 2**24
+
+
+def resident_memory() -> int:
+    """Tell the bytes of memory that this process has."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+async def test_a_server_without_descriptors_serves_on_and_recovers(caplog: pytest.LogCaptureFixture) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    serve = partial(trio_ws.serve_websocket, handle, LOCALHOST, 0)
+    with trio.fail_after(20):
+        async with serving(serve) as server:
+            url = f"ws://{LOCALHOST}:{server.port}/"
+            async with still_echoing(url, {}) as bystander:
+                tasks, started = live_tasks(), trio.current_time()
+                waiting = [socket.socket() for _ in range(20)]
+                try:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (highest_descriptor() + 6, hard))
+                    for sock in waiting:
+                        sock.connect((LOCALHOST, server.port))
+                    await until(lambda: bool(caplog.records))
+                    for _ in range(100):
+                        await check_echo(bystander)
+                        await trio.sleep(0.001)
+                    assert live_tasks() - tasks < 10
+                finally:
+                    for sock in waiting:
+                        sock.close()
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                freed = trio.current_time()
+                async with still_echoing(url, {}):
+                    assert trio.current_time() - freed < 2
+                took = freed - started
+    assert 1 <= len(caplog.records) <= 1 + took  # one a second at most
+    assert os.strerror(errno.EMFILE) in caplog.text
+
+
+def highest_descriptor() -> int:
+    """Tell the descriptor that is free next."""
+    with socket.socket() as sock:
+        return sock.fileno()
