@@ -20,8 +20,11 @@ autodoc_preserve_defaults = True
 # Their inventories are on the network, and the build is not: these names stay without a link.
 nitpick_ignore_regex = [(r"py:.*", r"(collections|contextlib|os|ssl|trio|types|typing)\..*")]
 
-# Type aliases: what they stand for is said at each argument.
+# Type aliases: what they stand for is said at each argument. And what only the author of a dispatcher meets.
 nitpick_ignore = [
     ("py:class", name)
-    for name in ("ClientKeywords", "HTTPHandler", "Handler", "HeadersLike", "Message", "Origins", "ServerKeywords")
+    for name in (
+        *("ClientKeywords", "HTTPHandler", "Handler", "HeadersLike", "Message", "Origins", "ServerKeywords"),
+        *("ClientHandshake", "WebSocketURL"),
+    )
 ]

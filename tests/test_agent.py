@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,18 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from trio_ws import Agent, Dispatcher, HandshakeRejected, InvalidHandshake, Limits, open_websocket, serve_websocket
+from trio_ws import (
+    Agent,
+    ConnectRequest,
+    Dispatcher,
+    HandshakeRejected,
+    InvalidHandshake,
+    Limits,
+    open_websocket,
+    serve_websocket,
+)
 from trio_ws._agent import check_ssl_context, open_http1
+from trio_ws._nursery import BackgroundNursery
 from trio_ws._wire.handshake import ClientHandshake
 from trio_ws._wire.url import parse_url
 
@@ -43,7 +54,18 @@ def handshake_for(url: str, *protocols: str) -> ClientHandshake:
 
 
 async def open_by(agent: Dispatcher, url: str, ssl_context: ssl.SSLContext | None = None) -> Opened:
-    return await agent.open(parse_url(url), handshake_for(url), limits=LIMITS, ssl_context=ssl_context)
+    async with BackgroundNursery() as nursery:
+        return await agent.open(
+            ConnectRequest(
+                url=parse_url(url),
+                handshake=handshake_for(url),
+                limits=LIMITS,
+                ssl_context=ssl_context,
+                instruments=(),
+                nursery=nursery,
+            )
+        )
+    raise AssertionError("a background nursery swallows nothing")
 
 
 @pytest.mark.parametrize("wrong", [True, "context", ssl.SSLContext])
@@ -212,12 +234,10 @@ async def test_a_dispatcher_of_the_callers_connects() -> None:
     class Recording(Agent):
         opened: Opened | None = None
 
-        async def open(
-            self, url: object, handshake: ClientHandshake, *, limits: Limits, ssl_context: ssl.SSLContext | None
-        ) -> Opened:
-            assert str(url) == "ws://nowhere.example/"
+        async def open(self, request: ConnectRequest) -> Opened:
+            assert str(request.url) == "ws://nowhere.example/"
             address = parse_url(f"ws://127.0.0.1:{server.port}/")
-            self.opened = await super().open(address, handshake, limits=limits, ssl_context=ssl_context)
+            self.opened = await super().open(replace(request, url=address))
             return self.opened
 
     async with (

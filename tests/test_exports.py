@@ -23,7 +23,7 @@ PROMISED = {
     *("serve_websocket", "wrap_server_stream", "WebSocketServer", "WebSocketRequest", "SAME_ORIGIN"),
     *("HTTPRequest", "HTTPResponse"),
     *("WebSocket", "CloseInfo", "ReadyState", "Headers", "Statistics", "ping"),
-    *("Dispatcher", "Agent"),
+    *("Dispatcher", "ConnectRequest", "Agent"),
     *("Limits", "Compression", "Keepalive", "Instrument"),
     *("WebSocketError", "InvalidURL", "HandshakeError", "HandshakeRejected", "InvalidHandshake", "ProxyError"),
     *("HandshakeTimeout", "ConnectionClosed", "ConnectionClosedOK", "ConnectionClosedError"),

@@ -1,6 +1,7 @@
 """WebSocket for trio: client and server, structured concurrency all the way down."""
 
 from ._agent import Agent as Agent
+from ._agent import ConnectRequest as ConnectRequest
 from ._agent import Dispatcher as Dispatcher
 from ._client import connect_websocket as connect_websocket
 from ._client import open_websocket as open_websocket

@@ -6,6 +6,7 @@ import abc
 import os
 import ssl
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from ._net.dial import default_ssl_context, dial_tcp, dial_unix, start_tls
@@ -15,6 +16,9 @@ from ._opening import Opened
 if TYPE_CHECKING:
     from types import TracebackType
 
+    import trio
+
+    from ._instrument import Instrument
     from ._options import Limits
     from ._transport import Transport
     from ._wire.handshake import ClientHandshake
@@ -31,22 +35,37 @@ def check_ssl_context(ssl_context: object) -> None:
         raise TypeError(f"ssl_context must be an ssl.SSLContext or None, not {ssl_context!r}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectRequest:
+    """What a dispatcher is asked for: one WebSocket.
+
+    Attributes:
+        url: where to.
+        handshake: makes the request and checks the answer.
+        limits: what the server may cost us.
+        ssl_context: for this connection, in place of the dispatcher's own; None: use that.
+        instruments: hooks of the call's, to be told beside the dispatcher's own.
+        nursery: where the tasks of a connection run that serves this call alone.
+    """
+
+    url: WebSocketURL
+    handshake: ClientHandshake
+    limits: Limits
+    ssl_context: ssl.SSLContext | None
+    instruments: tuple[Instrument, ...]
+    nursery: trio.Nursery
+
+
 class Dispatcher(AbstractAsyncContextManager["Dispatcher"]):
     """How a URL becomes a connection; pass one as ``dispatcher``.
 
-    An async context manager that owns the connections it shares. Passed without having been entered, it is entered for
-    that one call.
+    An async context manager that owns the connections it shares. Passed without having been entered, it shares none:
+    what it opens is that one call's.
     """
 
     @abc.abstractmethod
-    async def open(
-        self, url: WebSocketURL, handshake: ClientHandshake, *, limits: Limits, ssl_context: ssl.SSLContext | None
-    ) -> Opened:
-        """Connect and do the opening handshake. Cancelled, nothing is left open.
-
-        Args:
-            ssl_context: for this connection, in place of the dispatcher's own; None: use that.
-        """
+    async def open(self, request: ConnectRequest) -> Opened:
+        """Connect and do the opening handshake. Cancelled, nothing is left open."""
 
 
 class Agent(Dispatcher):
@@ -80,22 +99,23 @@ class Agent(Dispatcher):
     ) -> None:
         """Nothing to do: over HTTP/1.1 a connection belongs to the one WebSocket that it carries."""
 
-    async def open(
-        self, url: WebSocketURL, handshake: ClientHandshake, *, limits: Limits, ssl_context: ssl.SSLContext | None
-    ) -> Opened:
-        transport: Transport
-        if self._socket_path is None:
-            transport = await dial_tcp(url.host, url.port)
-        else:
-            transport = await dial_unix(self._socket_path)
+    async def open(self, request: ConnectRequest) -> Opened:
+        url = request.url
+        transport = await self._connect(request)
         try:
             if url.secure:
-                context = ssl_context or self._ssl_context or default_ssl_context()
+                context = request.ssl_context or self._ssl_context or default_ssl_context()
                 transport = await start_tls(transport, context, url.host)
-            return await open_http1(transport, handshake, limits)
+            return await open_http1(transport, request.handshake, request.limits)
         except BaseException:  # cancelled or failed: nothing is left open
             transport.abort()
             raise
+
+    async def _connect(self, request: ConnectRequest) -> Transport:
+        """Connect to the URL's host and port, before TLS. Cancelled, nothing is left open."""
+        if self._socket_path is None:
+            return await dial_tcp(request.url.host, request.url.port)
+        return await dial_unix(self._socket_path)
 
 
 async def open_http1(transport: Transport, handshake: ClientHandshake, limits: Limits) -> Opened:

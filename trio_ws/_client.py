@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import trio
 
-from ._agent import Agent, Dispatcher, check_ssl_context, open_http1
+from ._agent import Agent, ConnectRequest, Dispatcher, check_ssl_context, open_http1
 from ._exceptions import HandshakeTimeout
 from ._instrument import check_instruments
 from ._net.dial import start_tls
@@ -102,8 +102,15 @@ class _Call:
             if connect is not None:
                 opened = await connect(self, handshake)
             else:
-                dispatcher = self.dispatcher or Agent()
-                opened = await dispatcher.open(address, handshake, limits=self.limits, ssl_context=self.ssl_context)
+                request = ConnectRequest(
+                    url=address,
+                    handshake=handshake,
+                    limits=self.limits,
+                    ssl_context=self.ssl_context,
+                    instruments=options.instruments,
+                    nursery=nursery,
+                )
+                opened = await (self.dispatcher or Agent()).open(request)
             try:
                 return start_websocket(opened, options, nursery, url=str(address), is_client=True, shield=shield)
             except RuntimeError:  # the nursery is closed

@@ -33,6 +33,7 @@ class Opened:
         request_headers: the client's.
         response_headers: the server's.
         rest: bytes of the WebSocket's that came with the handshake.
+        instruments: hooks of whoever opened it, a dispatcher say, to be told beside the connection's own.
     """
 
     transport: Transport
@@ -41,6 +42,7 @@ class Opened:
     request_headers: Headers
     response_headers: Headers
     rest: bytes
+    instruments: tuple[Instrument, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,7 @@ def start_websocket(
         http_version=opened.http_version,
         request_headers=opened.request_headers,
         response_headers=opened.response_headers,
-        instruments=Instruments(options.instruments),
+        instruments=Instruments((*options.instruments, *opened.instruments)),
     )
     nursery.start_soon(partial(connection.attend, shield=shield))
     return websocket

@@ -6,6 +6,7 @@ import ssl
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import trio
@@ -237,7 +238,7 @@ async def test_what_is_asked() -> None:
 class Nowhere(trio_ws.Dispatcher):
     """A dispatcher that must not be used."""
 
-    async def open(self, *arguments: object, **options: object) -> object:  # type: ignore[override]
+    async def open(self, request: object) -> NoReturn:
         raise AssertionError("I/O was done")
 
     async def __aexit__(self, *exc: object) -> None:
