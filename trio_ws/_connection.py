@@ -10,7 +10,8 @@ Theory of operation:
    connection's own task, takes over, so that pings are answered and closes are seen while the application is busy.
 3. Reading never waits for writing, nor for the application: when ``receive_buffer`` is full nobody reads, and the
    keepalive clock stands still. Once this side has closed, messages are dropped instead, or a full buffer would hide
-   the peer's Close.
+   the peer's Close. A multiplexed transport gets its window back only while little waits, so that its peer stops at
+   about one window.
 4. The attendant ends the connection: closing handshake, then the transport, all within ``close_timeout``. Whoever
    cannot wait calls :meth:`abandon`. :meth:`_end` runs once, wakes everyone, and is the only way out.
 5. Background tasks never raise. What went wrong is :attr:`cause`, and becomes the ``__cause__`` of the
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_ws.connection")
 
 FRAMES_AT_ONCE = 256  # no task understands more without letting others run
+LITTLE = 2**15  # bytes of messages that may wait while a multiplexed peer is told to go on: half of a usual window
+_NEVER = -1  # no inbox is that small
 
 _QUIET_CODES = (NORMAL, GOING_AWAY, NO_STATUS)
 
@@ -82,8 +85,11 @@ class Connection:
         "_inbox_size",
         "_keepalive",
         "_linger",
+        "_little",
         "_local",
+        "_low_mark",
         "_more",
+        "_multiplexed",
         "_question",
         "_reading",
         "_receive_limit",
@@ -124,6 +130,9 @@ class Connection:
         self._close_timeout = close_timeout
         self._linger = limits.close_linger
         self._receive_limit = math.inf if limits.receive_buffer is None else limits.receive_buffer
+        self._multiplexed = transport.multiplexed
+        self._little = min(LITTLE, self._receive_limit / 2)
+        self._low_mark: float = _NEVER  # when no more than this waits, somebody is to be told: _taken_enough()
         self._control_frames = TokenBucket(limits.control_burst, limits.control_rate)
         self._inbox: deque[str | bytes] = deque()
         self._inbox_size = 0
@@ -267,11 +276,25 @@ class Connection:
     def _take(self) -> str | bytes:
         message = self._inbox.popleft()
         self._inbox_size -= len(message) + MESSAGE_OVERHEAD
-        if self.stalled and self._inbox_size <= self._receive_limit / 2:
+        if self._inbox_size <= self._low_mark:
+            self._taken_enough()
+        return message
+
+    def _taken_enough(self) -> None:
+        """Go on reading, if the inbox was full; then, when little is left, let a multiplexed peer go on sending."""
+        self._low_mark = _NEVER
+        if self.stalled:
             self.stalled = False
             self._keepalive.restart(trio.current_time())
             self._arm()
-        return message
+        if self._multiplexed:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        if self._inbox_size <= self._little or self._local:
+            self.transport.give_back()
+        else:
+            self._low_mark = self._little
 
     async def _read_more(self) -> None:
         """Wait for input and understand it."""
@@ -313,7 +336,10 @@ class Connection:
             self._fail(self.protocol.failure)
         if self._inbox_size >= self._receive_limit:
             self.stalled = True
+            self._low_mark = self._receive_limit / 2
             self._keepalive.stop()
+        elif self._multiplexed and not self._more:
+            self._give_back()
 
     def _deliver(self, events: list[Event]) -> None:
         """Hand out events; nothing counts after a breach (RFC 6455 §7.1.7), which is raised."""
@@ -398,8 +424,9 @@ class Connection:
 
     def _check_keepalive(self, now: float) -> float:
         """Ping a peer that is silent, give up one that does not answer; return when to look again."""
+        self._keepalive.overhear(self.transport.heard_at)
         verdict, again_at = self._keepalive.look(now)
-        if verdict is Verdict.ASK:
+        if verdict is Verdict.ASK and not self.transport.ask():
             if self._question is not None:
                 self.pings.forget(self._question)  # answered by other bytes than a pong
             self._question = self.pings.expect(None, now)
@@ -422,12 +449,15 @@ class Connection:
 
     async def _end_transport(self) -> None:
         # RFC 6455 §7.1.1: the server ends TCP first, so that TIME_WAIT stays with it. A socket closed before the
-        # peer's end came would send RST, which can destroy the Close on its way: hence the wait.
-        if not self.is_client or self.protocol.failure is not None:
-            self.transport.write_eof()
+        # peer's end came would send RST, which can destroy the Close on its way: hence the wait. A stream of HTTP/2
+        # leaves nothing behind, and its end follows the Close at once (RFC 8441 §5).
+        transport = self.transport
+        if self._multiplexed or not self.is_client or self.protocol.failure is not None:
+            transport.write_eof()
         with trio.move_on_after(self._linger):
-            while self.transport.read() != b"":
-                await self.transport.wait_readable()
+            while transport.read() != b"":
+                transport.give_back()
+                await transport.wait_readable()
 
     def _arm(self) -> None:
         """Have the attendant take over reading after the handover delay, unless somebody reads by then."""
@@ -480,6 +510,8 @@ class Connection:
         if self.is_open():
             self._local = True
             self.stalled = False
+            self._low_mark = _NEVER
+            self.transport.give_back()
             self.outbox.write_close(self.protocol.encode_close(code, reason))
             self._begin_closing()
 
@@ -491,6 +523,8 @@ class Connection:
             if not self.transport.congested:
                 goodbye = self.protocol.encode_close(GOING_AWAY)
         self.outbox.flush_now(goodbye)
+        if goodbye and self._multiplexed and not self.transport.unsent:
+            self.transport.write_eof()  # or the reset that follows could overtake the Close
         self._end()
 
     def _fail(self, failure: RemoteProtocolError) -> None:

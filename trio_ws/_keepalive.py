@@ -39,6 +39,10 @@ class KeepaliveClock:
         """Note that something came from the peer."""
         self._heard_at = now
 
+    def overhear(self, at: float) -> None:
+        """Note that something came at some time, perhaps before what is noted already."""
+        self._heard_at = max(self._heard_at, at)
+
     def stop(self) -> None:
         """Stand still: nobody listens to the peer now."""
         self._stopped = True

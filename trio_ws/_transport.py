@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 
 
 class Transport(abc.ABC):
@@ -24,6 +25,10 @@ class Transport(abc.ABC):
 
     handover_delay = 0.0
     """Seconds that a reader waits for the application to come back and read for itself before it reads on."""
+
+    multiplexed = False
+    """Whether this is one of the streams of a connection (RFC 8441): the peer may send what :meth:`give_back` allows,
+    and no more; either side may end its direction first; and what :attr:`heard_at` tells goes for all streams."""
 
     @property
     @abc.abstractmethod
@@ -72,3 +77,21 @@ class Transport(abc.ABC):
     @abc.abstractmethod
     def remote_address(self) -> object:
         """The address of the other end, in the same form."""
+
+    # ---- what only a multiplexed transport has ----
+
+    def give_back(self) -> None:  # noqa: B027  # most transports have nothing to do
+        """Let the peer send as much again as has been read: the application has taken it, or nearly all of it."""
+
+    @property
+    def heard_at(self) -> float:
+        """When the connection below last brought a byte, for any of its streams; -inf where it carries this alone."""
+        return -math.inf
+
+    def ask(self) -> bool:
+        """Ask the other end of the connection below whether it is there, once for all streams that want to know.
+
+        Returns:
+            Whether an answer will come, and show in :attr:`heard_at`; False: this transport has no question to ask.
+        """
+        return False
