@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import TypedDict
 
 import pytest
 
-from trio_ws import SAME_ORIGIN, Compression, Keepalive, Limits
-from trio_ws._options import check_shared_options, check_timeout
+from trio_ws import SAME_ORIGIN, Compression, Keepalive, Limits, open_websocket, serve_websocket
+from trio_ws._client import ClientKeywords
+from trio_ws._options import check_names, check_shared_options, check_timeout, defaults_of
+from trio_ws._server import ServerKeywords
 
 
 def test_the_defaults() -> None:
@@ -165,3 +168,36 @@ def test_shared_timeouts_are_numbers_of_seconds(name: str) -> None:
 
 def test_a_keepalive_may_be_as_short_as_one_likes() -> None:
     assert Keepalive(interval=0.5, timeout=math.inf) == Keepalive(interval=0.5, timeout=math.inf)
+
+
+def test_defaults_are_read_from_a_signature() -> None:
+    class Wanted(TypedDict, total=False):
+        a: int
+        b: str
+
+    def function(a: int = 1, *, b: str = "x", c: float = 0.5) -> None: ...
+
+    assert defaults_of(function, Wanted) == {"a": 1, "b": "x"}
+
+
+def test_every_shared_option_has_a_default_that_clients_and_servers_agree_on() -> None:
+    client, server = defaults_of(open_websocket, ClientKeywords), defaults_of(serve_websocket, ServerKeywords)
+    shared = client.keys() & server.keys()
+    assert shared == {
+        "ssl_context",
+        "compression",
+        "limits",
+        "keepalive",
+        "connect_timeout",
+        "close_timeout",
+        "instruments",
+    }
+    assert {name: value for name, value in client.items() if name in shared} == {
+        name: value for name, value in server.items() if name in shared
+    }
+
+
+def test_names_of_options_are_known() -> None:
+    check_names({"a": 1}, {"a": 2, "b": 3})
+    with pytest.raises(TypeError, match=r"^unexpected keyword argument 'c'$"):
+        check_names({"a": 1, "c": 1}, {"a": 2, "b": 3})

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 import trio
 
 from ._agent import Agent, ConnectRequest, Dispatcher, check_ssl_context, open_http1
 from ._exceptions import HandshakeTimeout
-from ._instrument import check_instruments
 from ._net.dial import start_tls
 from ._net.transport import StreamTransport
 from ._nursery import BackgroundNursery
-from ._opening import ConnectionOptions, start_websocket
-from ._options import Compression, Keepalive, Limits, check_shared_options
+from ._opening import SharedKeywords, check_shared_keywords, start_websocket
+from ._options import Compression, Keepalive, Limits, check_names, defaults_of
 from ._wire.handshake import ClientHandshake, check_protocols
 from ._wire.url import parse_url
 
@@ -31,44 +29,27 @@ if TYPE_CHECKING:
     from ._wire.headers import HeadersLike
 
 
-class ClientKeywords(TypedDict, total=False):
+class ClientKeywords(SharedKeywords, total=False):
     """The keyword arguments of everything that opens a WebSocket, as :func:`open_websocket` describes them."""
 
     dispatcher: Dispatcher | None
     headers: HeadersLike
     origin: str | None
     ssl_context: ssl.SSLContext | None
-    compression: Compression | None
-    limits: Limits
-    keepalive: Keepalive | None
-    connect_timeout: float
-    close_timeout: float
-    instruments: Iterable[Instrument]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Call:
-    """One call to open a WebSocket, checked before any I/O."""
+    """One call to open a WebSocket, checked before any I/O; what is missing has the defaults of open_websocket."""
 
-    dispatcher: Dispatcher | None = None
-    headers: HeadersLike = ()
-    origin: str | None = None
-    ssl_context: ssl.SSLContext | None = None
-    compression: Compression | None = field(default_factory=Compression)
-    limits: Limits = field(default_factory=Limits)
-    keepalive: Keepalive | None = field(default_factory=Keepalive)
-    connect_timeout: float = 10.0
-    close_timeout: float = 10.0
-    instruments: Iterable[Instrument] = ()
-
-    def __post_init__(self) -> None:
-        check_shared_options(
-            compression=self.compression,
-            limits=self.limits,
-            keepalive=self.keepalive,
-            connect_timeout=self.connect_timeout,
-            close_timeout=self.close_timeout,
-        )
+    def __init__(self, **options: Unpack[ClientKeywords]) -> None:
+        check_names(options, _DEFAULTS)
+        given = _DEFAULTS | options
+        self.connection = check_shared_keywords(given)
+        self.connect_timeout = given["connect_timeout"]
+        self.ssl_context = given["ssl_context"]
+        self.dispatcher = given["dispatcher"]
+        self.headers = given["headers"]
+        self.origin = given["origin"]
         check_ssl_context(self.ssl_context)
         if not isinstance(self.dispatcher, Dispatcher | None):
             raise TypeError(f"dispatcher must be a Dispatcher or None, not {self.dispatcher!r}")
@@ -89,14 +70,7 @@ class _Call:
             check_protocols(protocols),
             headers=self.headers,
             origin=self.origin,
-            compression=self.compression,
-        )
-        options = ConnectionOptions(
-            compression=self.compression,
-            limits=self.limits,
-            keepalive=self.keepalive,
-            close_timeout=self.close_timeout,
-            instruments=check_instruments(self.instruments),
+            compression=self.connection.compression,
         )
         with trio.move_on_after(self.connect_timeout):
             if connect is not None:
@@ -105,14 +79,15 @@ class _Call:
                 request = ConnectRequest(
                     url=address,
                     handshake=handshake,
-                    limits=self.limits,
+                    limits=self.connection.limits,
                     ssl_context=self.ssl_context,
-                    instruments=options.instruments,
+                    instruments=self.connection.instruments,
                     nursery=nursery,
                 )
                 opened = await (self.dispatcher or Agent()).open(request)
             try:
-                return start_websocket(opened, options, nursery, url=str(address), is_client=True, shield=shield)
+                url = str(address)
+                return start_websocket(opened, self.connection, nursery, url=url, is_client=True, shield=shield)
             except RuntimeError:  # the nursery is closed
                 opened.transport.abort()
                 raise
@@ -184,6 +159,9 @@ async def open_websocket(
         yield websocket
 
 
+_DEFAULTS = defaults_of(open_websocket, ClientKeywords)
+
+
 async def connect_websocket(
     nursery: trio.Nursery, url: str, protocols: str | Iterable[str] = (), **options: Unpack[ClientKeywords]
 ) -> WebSocket:
@@ -236,7 +214,7 @@ async def wrap_client_stream(
         try:
             if call.ssl_context is not None:
                 transport = await start_tls(transport, call.ssl_context, host)
-            return await open_http1(transport, handshake, call.limits)
+            return await open_http1(transport, handshake, call.connection.limits)
         except BaseException:  # cancelled or failed: nothing is left open
             transport.abort()
             raise

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from ._connection import Connection
-from ._instrument import Instruments
+from ._instrument import Instruments, check_instruments
+from ._options import check_shared_options
 from ._websocket import WebSocket
 from ._wire.deflate import PerMessageDeflate
 from ._wire.protocol import WebSocketProtocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import trio
 
     from ._instrument import Instrument
@@ -54,6 +57,40 @@ class ConnectionOptions:
     keepalive: Keepalive | None
     close_timeout: float
     instruments: tuple[Instrument, ...]
+
+
+class SharedKeywords(TypedDict, total=False):
+    """The keyword arguments that everything that opens or serves WebSockets has."""
+
+    compression: Compression | None
+    limits: Limits
+    keepalive: Keepalive | None
+    connect_timeout: float
+    close_timeout: float
+    instruments: Iterable[Instrument]
+
+
+def check_shared_keywords(options: SharedKeywords) -> ConnectionOptions:
+    """Check the shared keyword arguments, none of which may be missing.
+
+    Raises:
+        TypeError: an option is of the wrong class.
+        ValueError: a timeout is no number of seconds.
+    """
+    check_shared_options(
+        compression=options["compression"],
+        limits=options["limits"],
+        keepalive=options["keepalive"],
+        connect_timeout=options["connect_timeout"],
+        close_timeout=options["close_timeout"],
+    )
+    return ConnectionOptions(
+        compression=options["compression"],
+        limits=options["limits"],
+        keepalive=options["keepalive"],
+        close_timeout=options["close_timeout"],
+        instruments=check_instruments(options["instruments"]),
+    )
 
 
 def start_websocket(

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import enum
+import inspect
 import math
 from dataclasses import dataclass, fields
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Keywords = TypeVar("Keywords")
 
 
 class _SameOrigin(enum.Enum):
@@ -191,3 +197,24 @@ def check_shared_options(
         raise TypeError(f"keepalive must be a Keepalive or None, not {keepalive!r}")
     check_timeout("connect_timeout", connect_timeout)
     check_timeout("close_timeout", close_timeout)
+
+
+def defaults_of(function: Callable[..., object], keywords: type[Keywords]) -> Keywords:
+    """Read the defaults of keyword arguments where they are written and described: in a function's signature.
+
+    Args:
+        keywords: a TypedDict that names those that are wanted.
+    """
+    parameters = inspect.signature(function).parameters
+    return cast("Keywords", {name: parameters[name].default for name in keywords.__annotations__})
+
+
+def check_names(options: Mapping[str, object], known: Mapping[str, object]) -> None:
+    """Check the names of keyword arguments that were collected with ``**``.
+
+    Raises:
+        TypeError: one is not known.
+    """
+    for name in options:
+        if name not in known:
+            raise TypeError(f"unexpected keyword argument {name!r}")

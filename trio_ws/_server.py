@@ -8,18 +8,17 @@ import logging
 import math
 import os
 import socket
-from typing import TYPE_CHECKING, TypedDict, overload
+from typing import TYPE_CHECKING, overload
 
 import trio
 
 from ._agent import check_ssl_context
 from ._close import GOING_AWAY, check_close
 from ._exceptions import InvalidHandshake
-from ._instrument import check_instruments
 from ._net.transport import SocketTransport, StreamTransport, detach_socket
 from ._nursery import BackgroundNursery
-from ._opening import ConnectionOptions
-from ._options import SAME_ORIGIN, Compression, Keepalive, Limits, check_shared_options
+from ._opening import SharedKeywords, check_shared_keywords
+from ._options import SAME_ORIGIN, Compression, Keepalive, Limits, check_names, defaults_of
 from ._service import Service, ServiceOptions
 from ._wire.handshake import check_origins, check_protocols
 
@@ -41,57 +40,31 @@ _ACCEPT_PAUSE = 0.1  # seconds, while the system has no descriptors
 _LOG_INTERVAL = 1.0  # seconds between two lines about that
 
 
-class ServerKeywords(TypedDict, total=False):
+class ServerKeywords(SharedKeywords, total=False):
     """The keyword arguments of everything that serves, as :func:`serve_websocket` describes them."""
 
     ssl_context: ssl.SSLContext | None
     protocols: str | Iterable[str]
     origins: Origins | Iterable[str | None]
     http_handler: HTTPHandler | None
-    compression: Compression | None
-    limits: Limits
-    keepalive: Keepalive | None
-    connect_timeout: float
-    close_timeout: float
-    instruments: Iterable[Instrument]
 
 
-def _check_options(
-    *,
-    ssl_context: ssl.SSLContext | None = None,
-    protocols: str | Iterable[str] = (),
-    origins: Origins | Iterable[str | None] = SAME_ORIGIN,
-    http_handler: HTTPHandler | None = None,
-    compression: Compression | None = Compression(),
-    limits: Limits = Limits(),
-    keepalive: Keepalive | None = Keepalive(),
-    connect_timeout: float = 10.0,
-    close_timeout: float = 10.0,
-    instruments: Iterable[Instrument] = (),
-) -> ServiceOptions:
-    check_ssl_context(ssl_context)
-    check_shared_options(
-        compression=compression,
-        limits=limits,
-        keepalive=keepalive,
-        connect_timeout=connect_timeout,
-        close_timeout=close_timeout,
-    )
+def _check_options(**options: Unpack[ServerKeywords]) -> ServiceOptions:
+    """Check all options; those that are missing have the defaults of :func:`serve_websocket`."""
+    check_names(options, _DEFAULTS)
+    given = _DEFAULTS | options
+    check_ssl_context(given["ssl_context"])
+    connection = check_shared_keywords(given)
+    http_handler = given["http_handler"]
     if http_handler is not None and not callable(http_handler):
         raise TypeError(f"http_handler must be an async function or None, not {http_handler!r}")
     return ServiceOptions(
-        connection=ConnectionOptions(
-            compression=compression,
-            limits=limits,
-            keepalive=keepalive,
-            close_timeout=close_timeout,
-            instruments=check_instruments(instruments),
-        ),
-        ssl_context=ssl_context,
-        protocols=check_protocols(protocols),
-        origins=check_origins(origins),
+        connection=connection,
+        ssl_context=given["ssl_context"],
+        protocols=check_protocols(given["protocols"]),
+        origins=check_origins(given["origins"]),
         http_handler=http_handler,
-        connect_timeout=connect_timeout,
+        connect_timeout=given["connect_timeout"],
     )
 
 
@@ -169,6 +142,9 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
             raise ValueError(f"max_connections={max_connections}: it must be at least 1, or None")
     listeners = await _listen(host, port)
     await WebSocketServer(handler, options, listeners, max_connections)._run(task_status)
+
+
+_DEFAULTS = defaults_of(serve_websocket, ServerKeywords)
 
 
 def _check_handler(handler: object) -> None:
