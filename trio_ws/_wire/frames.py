@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-import struct
 from typing import Final
 
-from .masking import apply_mask, new_mask
+from .masking import new_mask
+from .speedups import write_frame
 
 
 class Opcode(enum.IntEnum):
@@ -32,25 +32,10 @@ MAX_CONTROL: Final = 125
 
 OPCODES: Final = frozenset(int(opcode) for opcode in Opcode)
 
-_SHORT: Final = tuple(bytes((length,)) for length in range(256))
-_HEAD_16: Final = struct.Struct("!BBH")
-_HEAD_64: Final = struct.Struct("!BBQ")
-
 
 def frame_bytes(
     opcode: int, payload: bytes | bytearray | memoryview, *, masked: bool, fin: bool = True, rsv1: bool = False
 ) -> bytes:
     """Write one frame, its length in the fewest bytes, masked with a fresh key if it is a client's (RFC 6455 §5.1)."""
     first = opcode | (FIN if fin else 0) | (RSV1 if rsv1 else 0)
-    length = len(payload)
-    mask_bit = MASKED if masked else 0
-    if length < LENGTH_16:
-        head = _SHORT[first] + _SHORT[length | mask_bit]
-    elif length < 2**16:
-        head = _HEAD_16.pack(first, LENGTH_16 | mask_bit, length)
-    else:
-        head = _HEAD_64.pack(first, LENGTH_64 | mask_bit, length)
-    if masked:
-        mask = new_mask()
-        return head + mask + apply_mask(payload, mask)
-    return head + payload
+    return write_frame(first, payload, new_mask() if masked else None)

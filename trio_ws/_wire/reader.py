@@ -44,6 +44,8 @@ from .frames import (
     Opcode,
 )
 from .masking import apply_mask, rotate_mask
+from .pure import MESSAGE_OVERHEAD as MESSAGE_OVERHEAD
+from .speedups import take_messages
 
 if TYPE_CHECKING:
     from .._options import Limits
@@ -73,10 +75,6 @@ class Close:
 
 Event = str | bytes | Ping | Pong | Close
 
-MESSAGE_OVERHEAD = 64  # about what a str or bytes object costs beside its content
-
-_WHOLE_BINARY = FIN | Opcode.BINARY
-_WHOLE = (FIN | int(Opcode.TEXT), _WHOLE_BINARY)
 _CONTROL = 0x8
 _MASK_SIZE = 4
 _HEADER_SIZE = {LENGTH_16: 4, LENGTH_16 + 1: 10}
@@ -118,7 +116,7 @@ class MessageReader:
         self._inflater = inflater
         self._max_size = limits.max_message_size
         self._max_fragments = limits.fragments
-        # The longest frame that the short way in read_into() may take without a look at the limit.
+        # What take_messages() may take without a look at the limit.
         self._short_limit = 2**16 if self._max_size is None else min(2**16, self._max_size + 1)
         self._data = b""
         self._opcode = 0  # of the message in the making; 0: none
@@ -158,31 +156,14 @@ class MessageReader:
         """
         data = self._data
         position = 0
-        end = len(data)
-        masked = self._masked
-        skip = 6 if masked else 2
-        limit = self._short_limit
         try:
             while budget > 0 and room > 0:
-                # The short way: a whole message in one frame, all of it here.
-                if end - position >= skip and not self._opcode and (first := data[position]) in _WHOLE:
-                    start = position + skip
-                    length = data[position + 1] ^ masked
-                    if length >= LENGTH_16:
-                        start += 2
-                        length = int.from_bytes(data[position + 2 : position + 4]) if length == LENGTH_16 else 0
-                        if length < LENGTH_16:
-                            length = limit  # a longer or a bad one: that is not for here
-                    stop = start + length
-                    if stop <= end and length < limit:
-                        payload = data[start:stop]
-                        if masked:
-                            payload = apply_mask(payload, data[start - 4 : start])
-                        position = stop
-                        events.append(payload if first == _WHOLE_BINARY else _decode(payload))
-                        budget -= 1
-                        room -= length + MESSAGE_OVERHEAD
-                        continue
+                if not self._opcode:
+                    position, budget, room = take_messages(
+                        data, position, self._masked, self._short_limit, budget, room, events
+                    )
+                    if position == len(data) or budget == 0 or room <= 0:
+                        break
                 budget -= 1
                 before = len(events)
                 step = self._payload(position, events) if self._remaining else self._frame(position, events)
@@ -195,7 +176,7 @@ class MessageReader:
                         return False
                     if isinstance(event, str | bytes):
                         room -= len(event) + MESSAGE_OVERHEAD
-            return position < end
+            return position < len(data)
         finally:
             # Rule 1: what a finished call leaves behind is small, and does not keep the whole read alive.
             self._data = data[position:]

@@ -1,0 +1,9 @@
+from .pure import Messages
+
+# What each does is told by its twin in pure.py.
+
+def apply_mask(data: bytes | bytearray | memoryview, mask: bytes, /) -> bytes: ...
+def write_frame(first: int, payload: bytes | bytearray | memoryview, mask: bytes | None, /) -> bytes: ...
+def take_messages(
+    data: bytes, position: int, mask_bit: int, limit: int, budget: int, room: float, messages: Messages, /
+) -> tuple[int, int, float]: ...
