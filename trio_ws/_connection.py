@@ -5,29 +5,29 @@ Theory of operation:
 1. Everything between the socket and the application is synchronous. The only awaits are waiting for input
    (``Transport.wait_readable``), for room (:class:`Outbox`), and parking until told. So no cancellation can leave a
    frame half-encoded or a message half-taken.
-2. **One task at a time reads**: it holds ``_reading``. A task in :meth:`receive` reads for itself, which saves a task
+2. **One task at a time reads**: it holds ``reading``. A task in :meth:`receive` reads for itself, which saves a task
    switch for each message. When no such task has read for ``Transport.handover_delay`` seconds, the *attendant*, the
    connection's own task, takes over, so that pings are answered and closes are seen while the application is busy.
 3. Reading never waits for writing, nor for the application: when ``receive_buffer`` is full nobody reads, and the
    keepalive clock stands still. Once this side has closed, messages are dropped instead, or a full buffer would hide
    the peer's Close. A multiplexed transport gets its window back only while little waits, so that its peer stops at
    about one window.
-4. The attendant ends the connection: closing handshake, then the transport, all within ``close_timeout``. Whoever
-   cannot wait calls :meth:`abandon`. :meth:`_end` runs once, wakes everyone, and is the only way out.
+4. The :class:`Attendant` ends the connection: closing handshake, then the transport, all within ``close_timeout``.
+   Whoever cannot wait calls :meth:`abandon`. :meth:`end` runs once, wakes everyone, and is the only way out.
 5. Background tasks never raise. What went wrong is :attr:`cause`, and becomes the ``__cause__`` of the
    ConnectionClosedError that the waiting tasks get.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import deque
 from typing import TYPE_CHECKING
 
 import trio
 
-from ._close import GOING_AWAY, INTERNAL_ERROR, NO_STATUS, NORMAL, POLICY_VIOLATION
+from ._attendant import Attendant
+from ._close import GOING_AWAY, NO_STATUS, NORMAL, POLICY_VIOLATION
 from ._exceptions import (
     ConnectionClosed,
     ConnectionClosedError,
@@ -35,7 +35,7 @@ from ._exceptions import (
     ConnectionClosedOK,
     RemoteProtocolError,
 )
-from ._keepalive import KeepaliveClock, Verdict
+from ._keepalive import KeepaliveClock
 from ._outbox import Outbox
 from ._pings import Pings, TokenBucket
 from ._statistics import Statistics
@@ -46,12 +46,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._options import Keepalive, Limits
-    from ._pings import PingWaiter
     from ._transport import Transport
     from ._wire.protocol import Message, WebSocketProtocol
     from ._wire.reader import Event
-
-logger = logging.getLogger("trio_ws.connection")
 
 FRAMES_AT_ONCE = 256  # no task understands more without letting others run
 LITTLE = 2**15  # bytes of messages that may wait while a multiplexed peer is told to go on: half of a usual window
@@ -61,7 +58,7 @@ _QUIET_CODES = (NORMAL, GOING_AWAY, NO_STATUS)
 
 
 class Connection:
-    """What a WebSocket stands on; :meth:`attend` must run from the start to the end.
+    """What a WebSocket stands on; its attendant must run from the start to the end.
 
     Args:
         transport: carries the bytes; owned from here on.
@@ -75,34 +72,32 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
-        "_armed_at",
-        "_attendant",
-        "_close_deadline",
-        "_close_timeout",
         "_control_frames",
+        "_dropping",
         "_enders",
         "_inbox",
         "_inbox_size",
-        "_keepalive",
-        "_linger",
         "_little",
         "_local",
         "_low_mark",
         "_more",
         "_multiplexed",
-        "_question",
-        "_reading",
         "_receive_limit",
         "_receivers",
-        "_scope",
         "_tell",
+        "attendant",
         "cause",
+        "close_deadline",
+        "close_linger",
+        "close_timeout",
         "counters",
         "ended",
         "is_client",
+        "keepalive",
         "outbox",
         "pings",
         "protocol",
+        "reading",
         "stalled",
         "transport",
     )
@@ -127,8 +122,12 @@ class Connection:
         self.ended = False
         self.stalled = False  # receive_buffer is full
         self.is_client = is_client
-        self._close_timeout = close_timeout
-        self._linger = limits.close_linger
+        self.reading = 0  # tasks that wait for input: one, or two while one hands over to the other
+        self.keepalive = KeepaliveClock(keepalive, trio.current_time())
+        self.close_timeout = close_timeout
+        self.close_deadline = math.inf
+        self.close_linger = limits.close_linger
+        self.attendant = Attendant(self)
         self._receive_limit = math.inf if limits.receive_buffer is None else limits.receive_buffer
         self._multiplexed = transport.multiplexed
         self._little = min(LITTLE, self._receive_limit / 2)
@@ -138,15 +137,9 @@ class Connection:
         self._inbox_size = 0
         self._receivers = trio.lowlevel.ParkingLot()
         self._enders = trio.lowlevel.ParkingLot()
-        self._attendant = trio.lowlevel.ParkingLot()
-        self._scope = trio.CancelScope()
-        self._reading = 0  # tasks that wait for input: one, or two while one hands over to the other
         self._more = protocol.pending > 0  # bytes came with the handshake
-        self._armed_at = -math.inf  # when the attendant takes over reading; inf: somebody reads
-        self._keepalive = KeepaliveClock(keepalive, trio.current_time())
-        self._question: PingWaiter | None = None  # the keepalive's last ping
-        self._close_deadline = math.inf
-        self._local = False
+        self._local = False  # this side has closed
+        self._dropping = False  # ... and wants no more messages
         self._tell: Callable[[str, object], None] | None = None
 
     # ---- how it stands ----
@@ -155,6 +148,13 @@ class Connection:
         """Whether messages can be sent, and come."""
         protocol = self.protocol
         return protocol.state is State.OPEN and protocol.failure is None
+
+    def gives(self) -> bool:
+        """Whether messages still come: it is open, or this side has only closed its own direction."""
+        protocol = self.protocol
+        return protocol.failure is None and (
+            protocol.state is State.OPEN or (protocol.state is State.CLOSE_SENT and not self._dropping)
+        )
 
     @property
     def received(self) -> int:
@@ -205,7 +205,7 @@ class Connection:
     def _notice_loss(self) -> None:
         """End a connection that broke while nobody reads, and so nobody would ever learn of it."""
         if self.stalled and self.transport.error is not None:
-            self._lose(self.transport.error)
+            self.lose(self.transport.error)
 
     def send_ping(self, payload: bytes) -> None:
         """Send a Ping now if the connection is open."""
@@ -231,7 +231,7 @@ class Connection:
             raise self.closed_error()
         waiter = self.pings.expect(payload, trio.current_time())
         self.send_ping(waiter.payload)
-        self._take_over_now()
+        self._have_read()
         try:
             await waiter.parking_lot.park()
         finally:
@@ -248,30 +248,34 @@ class Connection:
             if self._inbox:
                 await trio.lowlevel.checkpoint()
             while not self._inbox:
-                if not self.is_open():
+                if not self.gives():
                     raise self.closed_error()
-                if self._reading:
+                if self.reading:
                     await self._receivers.park()
                 else:
-                    await self._read_more()
+                    await self.read_more()
             return self._take()
         finally:
             if self._receivers:
                 self._receivers.unpark()  # it takes what is left, or reads
-            elif self._armed_at == math.inf and not self._reading:
-                self._arm()
+            elif self.attendant.armed_at == math.inf and not self.reading:
+                self.attendant.arm()
 
     def receive_nowait(self) -> str | bytes:
         """Take the next message if one is here, else raise trio.WouldBlock."""
         if self._inbox:
             return self._take()
-        if not self.is_open():
+        if not self.gives():
             raise self.closed_error()
-        if not self._reading:
+        if not self.reading:
             self._read()
             if self._inbox:
                 return self._take()
         raise trio.WouldBlock
+
+    def wake_receiver(self) -> None:
+        """Let the receiver that has waited longest look."""
+        self._receivers.unpark()
 
     def _take(self) -> str | bytes:
         message = self._inbox.popleft()
@@ -285,27 +289,27 @@ class Connection:
         self._low_mark = _NEVER
         if self.stalled:
             self.stalled = False
-            self._keepalive.restart(trio.current_time())
-            self._arm()
+            self.keepalive.restart(trio.current_time())
+            self.attendant.arm()
         if self._multiplexed:
             self._give_back()
 
     def _give_back(self) -> None:
-        if self._inbox_size <= self._little or self._local:
+        if self._inbox_size <= self._little or self._dropping:
             self.transport.give_back()
         else:
             self._low_mark = self._little
 
-    async def _read_more(self) -> None:
+    async def read_more(self) -> None:
         """Wait for input and understand it."""
-        self._reading += 1
+        self.reading += 1
         try:
             if self._more:
                 await trio.lowlevel.checkpoint()
             else:
                 await self.transport.wait_readable()
         finally:
-            self._reading -= 1
+            self.reading -= 1
         self._read()
 
     def _read(self) -> None:
@@ -317,9 +321,9 @@ class Connection:
             if data is None:
                 return
             if not data:
-                self._lose(self.transport.error)
+                self.lose(self.transport.error)
                 return
-            self._keepalive.hear(trio.current_time())
+            self.keepalive.hear(trio.current_time())
             self.counters.bytes_received += len(data)
             self.protocol.receive_data(data)
         self._understand()
@@ -333,11 +337,11 @@ class Connection:
         except RemoteProtocolError as failure:
             self.protocol.failure = failure
         if self.protocol.failure is not None:
-            self._fail(self.protocol.failure)
+            self.fail(self.protocol.failure)
         if self._inbox_size >= self._receive_limit:
             self.stalled = True
             self._low_mark = self._receive_limit / 2
-            self._keepalive.stop()
+            self.keepalive.stop()
         elif self._multiplexed and not self._more:
             self._give_back()
 
@@ -347,7 +351,7 @@ class Connection:
         for event in events:
             kind = type(event)
             if kind is str or kind is bytes:
-                if not self._local:
+                if not self._dropping:
                     inbox.append(event)  # type: ignore[arg-type]  # narrowed by its exact type, which is faster
                     self._inbox_size += len(event) + MESSAGE_OVERHEAD  # type: ignore[arg-type]
                     self.counters.messages_received += 1
@@ -379,119 +383,12 @@ class Connection:
         if not self.outbox.write_pong(self.protocol.encode_pong(payload)):
             self.counters.pongs_sent += 1
 
-    # ---- the attendant ----
-
-    @trio.lowlevel.enable_ki_protection
-    async def attend(self, *, shield: bool) -> None:
-        """Look after the connection until it has ended; cancelled, it is abandoned.
-
-        Args:
-            shield: live on when the nursery is cancelled, until :meth:`abandon` or :meth:`aclose`: for a connection
-                whose block may still use it while it is cancelled.
-        """
-        try:
-            with trio.CancelScope(shield=shield):
-                await self._attend_while_open()
-                await self._attend_closing()
-        # A bug of ours or of a transport's ends this connection, and nothing else (rule 5).
-        except Exception as error:
-            logger.exception("internal error on a connection to %r", self.transport.remote_address)
-            self._lose(error)
-        finally:
-            self.abandon()
-
-    async def _attend_while_open(self) -> None:
-        while self.is_open():
-            now = trio.current_time()
-            deadline = self._check_keepalive(now)
-            if self._reading or self.stalled:
-                self._armed_at = math.inf
-            if now < self._armed_at:
-                await self._attend_once(min(deadline, self._armed_at), read=False)
-                continue
-            await self._attend_once(deadline, read=self.is_open())
-            if self._inbox:
-                self._receivers.unpark()
-                # Somebody will come for it, and may go on reading.
-                self._armed_at = trio.current_time() + self.transport.handover_delay
-
-    async def _attend_once(self, deadline: float, *, read: bool) -> None:
-        with trio.CancelScope(deadline=deadline) as self._scope:
-            if read:
-                await self._read_more()
-            else:
-                await self._attendant.park()
-
-    def _check_keepalive(self, now: float) -> float:
-        """Ping a peer that is silent, give up one that does not answer; return when to look again."""
-        self._keepalive.overhear(self.transport.heard_at)
-        verdict, again_at = self._keepalive.look(now)
-        if verdict is Verdict.ASK and not self.transport.ask():
-            if self._question is not None:
-                self.pings.forget(self._question)  # answered by other bytes than a pong
-            self._question = self.pings.expect(None, now)
-            self.send_ping(self._question.payload)
-        elif verdict is Verdict.GIVE_UP:
-            self._fail(RemoteProtocolError("no answer to a keepalive ping", INTERNAL_ERROR))
-            self._close_deadline = now  # it will not answer a Close either
-        return again_at
-
-    async def _attend_closing(self) -> None:
-        with trio.CancelScope(deadline=self._close_deadline):
-            while self.protocol.state is not State.LOST and (self.outbox.buffered or self._expects_close()):
-                await self._attend_once(math.inf, read=self._expects_close())
-            if self.protocol.state is not State.LOST and not self.ended:
-                await self._end_transport()
-        self._end()
-
-    def _expects_close(self) -> bool:
-        return self.protocol.state is State.CLOSE_SENT and self.protocol.failure is None
-
-    async def _end_transport(self) -> None:
-        # RFC 6455 §7.1.1: the server ends TCP first, so that TIME_WAIT stays with it. A socket closed before the
-        # peer's end came would send RST, which can destroy the Close on its way: hence the wait. A stream of HTTP/2
-        # leaves nothing behind, and its end follows the Close at once (RFC 8441 §5).
-        transport = self.transport
-        if self._multiplexed or not self.is_client or self.protocol.failure is not None:
-            transport.write_eof()
-        with trio.move_on_after(self._linger):
-            while transport.read() != b"":
-                transport.give_back()
-                await transport.wait_readable()
-
-    def _arm(self) -> None:
-        """Have the attendant take over reading after the handover delay, unless somebody reads by then."""
-        self._armed_at = trio.current_time() + self.transport.handover_delay
-        self._scope.deadline = min(self._scope.deadline, self._armed_at)
-
-    def _take_over_now(self) -> None:
-        """Have the attendant read at once if nobody does: somebody waits for what comes."""
-        if not self._reading and not self.stalled:
-            self._armed_at = -math.inf
-            self._attendant.unpark_all()
-
-    def _moved(self) -> None:
-        # A peer that takes what we send lives, and cannot answer a ping that is still behind a long message.
-        self._keepalive.hear(trio.current_time())
-
-    def _flushed(self) -> None:
-        self._notice_loss()
-        if not self.is_open():
-            self._poke()
-
-    def _poke(self) -> None:
-        """Have everyone who waits for input look again."""
-        self._attendant.unpark_all()
-        if self._reading:
-            self.transport.wake()
-
     # ---- the end ----
 
     async def aclose(self, code: int | None, reason: str) -> None:
         """Close, and return when the connection has ended; cancelled, it has ended too."""
         self.start_close(code, reason)
-        self._inbox.clear()
-        self._inbox_size = 0
+        self.drop_received()
         try:
             await self.wait_ended()
         finally:
@@ -502,18 +399,34 @@ class Connection:
         if self.ended:
             await trio.lowlevel.checkpoint()
         while not self.ended:
-            self._take_over_now()
+            self._have_read()
             await self._enders.park()
 
     def start_close(self, code: int | None, reason: str) -> None:
-        """Begin the closing handshake, if it has not begun."""
+        """Begin the closing handshake, if it has not begun; messages that come from now on are dropped."""
+        if not self.gives():
+            return
         if self.is_open():
-            self._local = True
-            self.stalled = False
-            self._low_mark = _NEVER
-            self.transport.give_back()
             self.outbox.write_close(self.protocol.encode_close(code, reason))
-            self._begin_closing()
+        self._local = self._dropping = True
+        self.stalled = False
+        self._low_mark = _NEVER
+        self.transport.give_back()
+        self._begin_closing()
+
+    def start_half_close(self) -> None:
+        """Send a Close without a code, if the connection is open; what comes until the peer's is still given."""
+        if self.is_open():
+            self.outbox.write_close(self.protocol.encode_close(None))
+            self._local = True
+            self.keepalive.hear(trio.current_time())  # the peer's silence counts from now
+            self._wake_senders()
+            self._poke()
+
+    def drop_received(self) -> None:
+        """Drop the messages that wait for the application."""
+        self._inbox.clear()
+        self._inbox_size = 0
 
     def abandon(self) -> None:
         """End now: say Close 1001 if that can be written without waiting, and drop the transport."""
@@ -525,9 +438,9 @@ class Connection:
         self.outbox.flush_now(goodbye)
         if goodbye and self._multiplexed and not self.transport.unsent:
             self.transport.write_eof()  # or the reset that follows could overtake the Close
-        self._end()
+        self.end()
 
-    def _fail(self, failure: RemoteProtocolError) -> None:
+    def fail(self, failure: RemoteProtocolError) -> None:
         """Tell the peer what it did wrong, and close without listening to it any more (RFC 6455 §7.1.7)."""
         self.protocol.failure = failure
         if self.protocol.state in (State.OPEN, State.CLOSE_RECEIVED):
@@ -535,21 +448,16 @@ class Connection:
             self._told("error", failure)
         self._begin_closing()
 
-    def _lose(self, error: Exception | None) -> None:
+    def lose(self, error: Exception | None) -> None:
+        """Note that the transport is gone."""
         self.cause = error
         self.protocol.lose()
         if self.protocol.state is State.LOST:
             self._told("error", self.closed_error())
         self._begin_closing()
 
-    def _begin_closing(self) -> None:
-        self._close_deadline = min(self._close_deadline, trio.current_time() + self._close_timeout)
-        self._receivers.unpark_all()
-        self.outbox.release()
-        self.pings.release()
-        self._poke()
-
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Drop the transport and tell everyone; harmless when repeated."""
         if self.ended:
             return
         self.ended = True
@@ -558,6 +466,36 @@ class Connection:
         self._begin_closing()
         self._enders.unpark_all()
         self._told("close", self.protocol.close_info)
+
+    def _begin_closing(self) -> None:
+        self.close_deadline = min(self.close_deadline, trio.current_time() + self.close_timeout)
+        self._receivers.unpark_all()
+        self._wake_senders()
+        self._poke()
+
+    def _wake_senders(self) -> None:
+        self.outbox.release()
+        self.pings.release()
+
+    def _have_read(self) -> None:
+        """Have the attendant read at once if nobody does: somebody waits for what comes."""
+        if not self.reading and not self.stalled:
+            self.attendant.take_over_now()
+
+    def _poke(self) -> None:
+        """Have everyone who waits for input look again."""
+        self.attendant.look_again()
+        if self.reading:
+            self.transport.wake()
+
+    def _moved(self) -> None:
+        # A peer that takes what we send lives, and cannot answer a ping that is still behind a long message.
+        self.keepalive.hear(trio.current_time())
+
+    def _flushed(self) -> None:
+        self._notice_loss()
+        if not self.is_open():
+            self._poke()
 
     def _told(self, what: str, detail: object) -> None:
         if self._tell is not None:

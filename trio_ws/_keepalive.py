@@ -24,24 +24,27 @@ class KeepaliveClock:
     Args:
         keepalive: the options, None: never ask.
         now: when the connection opened.
+
+    Attributes:
+        heard_at: when something last came from the peer.
     """
 
-    __slots__ = ("_asked_at", "_heard_at", "_keepalive", "_stopped", "_timeout")
+    __slots__ = ("_asked_at", "_keepalive", "_stopped", "_timeout", "heard_at")
 
     def __init__(self, keepalive: Keepalive | None, now: float) -> None:
         self._keepalive = keepalive
         self._timeout = math.inf if keepalive is None or keepalive.timeout is None else keepalive.timeout
-        self._heard_at = now
+        self.heard_at = now
         self._asked_at: float | None = None
         self._stopped = False
 
     def hear(self, now: float) -> None:
         """Note that something came from the peer."""
-        self._heard_at = now
+        self.heard_at = now
 
     def overhear(self, at: float) -> None:
         """Note that something came at some time, perhaps before what is noted already."""
-        self._heard_at = max(self._heard_at, at)
+        self.heard_at = max(self.heard_at, at)
 
     def stop(self) -> None:
         """Stand still: nobody listens to the peer now."""
@@ -50,7 +53,7 @@ class KeepaliveClock:
     def restart(self, now: float) -> None:
         """Begin anew: somebody listens again."""
         self._stopped = False
-        self._heard_at = now
+        self.heard_at = now
         self._asked_at = None
 
     def look(self, now: float) -> tuple[Verdict, float]:
@@ -59,15 +62,15 @@ class KeepaliveClock:
         if keepalive is None or self._stopped:
             return Verdict.WAIT, math.inf
         if self._asked_at is not None:
-            if self._heard_at < self._asked_at:
+            if self.heard_at < self._asked_at:
                 gives_up = self._asked_at + self._timeout
                 return Verdict.WAIT if now < gives_up else Verdict.GIVE_UP, gives_up
             self._asked_at = None
-        due = self._heard_at + keepalive.interval
+        due = self.heard_at + keepalive.interval
         if now < due:
             return Verdict.WAIT, due
         if self._timeout == math.inf:
-            self._heard_at = now  # an answer is not asked for: just keep talking
+            self.heard_at = now  # an answer is not asked for: just keep talking
             return Verdict.ASK, now + keepalive.interval
         self._asked_at = now
         return Verdict.ASK, now + self._timeout

@@ -126,5 +126,5 @@ def start_websocket(
         response_headers=opened.response_headers,
         instruments=Instruments((*options.instruments, *opened.instruments)),
     )
-    nursery.start_soon(partial(connection.attend, shield=shield))
+    nursery.start_soon(partial(connection.attendant.attend, shield=shield))
     return websocket

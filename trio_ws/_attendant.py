@@ -1,0 +1,158 @@
+"""The task that looks after one connection while nobody else does: reading, keepalive, and the way out.
+
+Rules:
+
+1. It waits in one place, :meth:`Attendant._wait`, for input or for being told to look again, and then looks at
+   everything anew.
+2. While the application reads it only watches the clock. It reads when nobody has for ``Transport.handover_delay``
+   seconds, or at once when somebody waits for what only reading brings: a pong, the end.
+3. A half-closed connection, one that has sent Close and still gives what comes, is ended when the peer has been silent
+   for ``close_timeout``. Every other closing is bounded as a whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+from ._close import INTERNAL_ERROR
+from ._exceptions import RemoteProtocolError
+from ._keepalive import Verdict
+from ._wire.protocol import State
+
+if TYPE_CHECKING:
+    from ._connection import Connection
+    from ._pings import PingWaiter
+
+logger = logging.getLogger("trio_ws.connection")
+
+
+class Attendant:
+    """Looks after one connection; :meth:`attend` must run from its start to its end.
+
+    Attributes:
+        armed_at: when it takes over reading; inf: somebody reads.
+    """
+
+    __slots__ = ("_connection", "_lot", "_question", "_scope", "armed_at")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lot = trio.lowlevel.ParkingLot()
+        self._scope = trio.CancelScope()
+        self._question: PingWaiter | None = None  # the keepalive's last ping
+        self.armed_at = -math.inf
+
+    # ---- what others tell it ----
+
+    def arm(self) -> None:
+        """Have it take over reading after the handover delay, unless somebody reads by then."""
+        self.armed_at = trio.current_time() + self._connection.transport.handover_delay
+        self._scope.deadline = min(self._scope.deadline, self.armed_at)
+
+    def take_over_now(self) -> None:
+        """Have it read at once: somebody waits for what comes."""
+        self.armed_at = -math.inf
+        self._lot.unpark_all()
+
+    def look_again(self) -> None:
+        """Have it look again at how the connection stands."""
+        self._lot.unpark_all()
+
+    # ---- the task ----
+
+    @trio.lowlevel.enable_ki_protection
+    async def attend(self, *, shield: bool) -> None:
+        """Look after the connection until it has ended; cancelled, it is abandoned.
+
+        Args:
+            shield: live on when the nursery is cancelled, until ``abandon`` or ``aclose``: for a connection whose
+                block may still use it while it is cancelled.
+        """
+        connection = self._connection
+        try:
+            with trio.CancelScope(shield=shield):
+                await self._while_messages_come()
+                await self._while_closing()
+        # A bug of ours or of a transport's ends this connection, and nothing else.
+        except Exception as error:
+            logger.exception("internal error on a connection to %.256r", connection.transport.remote_address)
+            connection.lose(error)
+        finally:
+            connection.abandon()
+
+    async def _wait(self, deadline: float, *, read: bool) -> None:
+        with trio.CancelScope(deadline=deadline) as self._scope:
+            if read:
+                await self._connection.read_more()
+            else:
+                await self._lot.park()
+
+    async def _while_messages_come(self) -> None:
+        connection = self._connection
+        while connection.gives():
+            now = trio.current_time()
+            deadline = self._check_keepalive(now) if connection.is_open() else self._check_silence(now)
+            if connection.reading or connection.stalled:
+                self.armed_at = math.inf
+            if now < self.armed_at:
+                await self._wait(min(deadline, self.armed_at), read=False)
+                continue
+            await self._wait(deadline, read=connection.gives())
+            if connection.received:
+                # Somebody will come for it, and may go on reading.
+                connection.wake_receiver()
+                self.armed_at = trio.current_time() + connection.transport.handover_delay
+
+    def _check_keepalive(self, now: float) -> float:
+        """Ping a peer that is silent, give up one that does not answer; return when to look again."""
+        connection = self._connection
+        connection.keepalive.overhear(connection.transport.heard_at)
+        verdict, again_at = connection.keepalive.look(now)
+        if verdict is Verdict.ASK and not connection.transport.ask():
+            if self._question is not None:
+                connection.pings.forget(self._question)  # answered by other bytes than a pong
+            self._question = connection.pings.expect(None, now)
+            connection.send_ping(self._question.payload)
+        elif verdict is Verdict.GIVE_UP:
+            connection.fail(RemoteProtocolError("no answer to a keepalive ping", INTERNAL_ERROR))
+            connection.close_deadline = now  # it will not answer a Close either
+        return again_at
+
+    def _check_silence(self, now: float) -> float:
+        """End a half-closed connection whose peer sends neither messages nor its Close (rule 3)."""
+        connection = self._connection
+        if connection.stalled:
+            return math.inf
+        deadline = connection.keepalive.heard_at + connection.close_timeout
+        if now >= deadline:
+            connection.lose(trio.TooSlowError("the peer did not close in time"))
+        return deadline
+
+    async def _while_closing(self) -> None:
+        connection, protocol = self._connection, self._connection.protocol
+        with trio.CancelScope(deadline=connection.close_deadline):
+            while protocol.state is not State.LOST and (connection.outbox.buffered or self._expects_close()):
+                await self._wait(math.inf, read=self._expects_close())
+            if protocol.state is not State.LOST and not connection.ended:
+                await self._end_transport()
+        connection.end()
+
+    def _expects_close(self) -> bool:
+        protocol = self._connection.protocol
+        return protocol.state is State.CLOSE_SENT and protocol.failure is None
+
+    async def _end_transport(self) -> None:
+        # RFC 6455 §7.1.1: the server ends TCP first, so that TIME_WAIT stays with it. A socket closed before the
+        # peer's end came would send RST, which can destroy the Close on its way: hence the wait. A stream of HTTP/2
+        # leaves nothing behind, and its end follows the Close at once (RFC 8441 §5).
+        connection, transport = self._connection, self._connection.transport
+        if transport.multiplexed or not connection.is_client or connection.protocol.failure is not None:
+            transport.write_eof()
+        with trio.move_on_after(connection.close_linger):
+            while transport.read() != b"":
+                transport.give_back()
+                await transport.wait_readable()
