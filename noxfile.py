@@ -8,7 +8,7 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", "tests", "docs"]
 
-PUBLIC_MODULES = ("_client", "_request", "_websocket")
+PUBLIC_MODULES = ("_client", "_request", "_view", "_websocket", "_websocket_stream")
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 

@@ -5,6 +5,7 @@ from ._agent import ConnectRequest as ConnectRequest
 from ._agent import Dispatcher as Dispatcher
 from ._client import connect_websocket as connect_websocket
 from ._client import open_websocket as open_websocket
+from ._client import open_websocket_stream as open_websocket_stream
 from ._client import wrap_client_stream as wrap_client_stream
 from ._close import CloseInfo as CloseInfo
 from ._exceptions import ConnectionClosed as ConnectionClosed
@@ -34,9 +35,10 @@ from ._server import WebSocketServer as WebSocketServer
 from ._server import serve_websocket as serve_websocket
 from ._server import wrap_server_stream as wrap_server_stream
 from ._statistics import Statistics as Statistics
-from ._websocket import ReadyState as ReadyState
+from ._view import ReadyState as ReadyState
 from ._websocket import WebSocket as WebSocket
 from ._websocket import ping as ping
+from ._websocket_stream import WebSocketStream as WebSocketStream
 from ._wire.headers import Headers as Headers
 
 __version__ = "0.1.0"

@@ -14,6 +14,7 @@ from ._net.transport import StreamTransport
 from ._nursery import BackgroundNursery
 from ._opening import SharedKeywords, check_shared_keywords, start_websocket
 from ._options import Compression, Keepalive, Limits, check_names, defaults_of
+from ._websocket_stream import WebSocketStream
 from ._wire.handshake import ClientHandshake, check_protocols
 from ._wire.url import parse_url
 
@@ -160,6 +161,28 @@ async def open_websocket(
 
 
 _DEFAULTS = defaults_of(open_websocket, ClientKeywords)
+
+
+@asynccontextmanager
+async def open_websocket_stream(
+    url: str, protocols: str | Iterable[str] = (), **options: Unpack[ClientKeywords]
+) -> AsyncGenerator[WebSocketStream, None]:
+    """Open a WebSocket as a pair of channels, and close it when the block is left, as :func:`open_websocket` does.
+
+    ``async with open_websocket_stream(url) as stream:`` gives a :class:`WebSocketStream`, by any dispatcher.
+
+    Args:
+        url: as in :func:`open_websocket`.
+        protocols: as in :func:`open_websocket`.
+        options: the keyword arguments of :func:`open_websocket`.
+
+    Raises:
+        Exception: what :func:`open_websocket` raises.
+
+    Source: WHATWG WebSockets, undici's ``new WebSocketStream(url, {protocols, signal})``: to give up opening, cancel.
+    """
+    async with open_websocket(url, protocols, **options) as websocket:
+        yield WebSocketStream(websocket)
 
 
 async def connect_websocket(

@@ -162,7 +162,7 @@ class Connection:
         return self._inbox_size
 
     def watch(self, tell: Callable[[str, object], None]) -> None:
-        """Have ``tell(what, detail)`` called for each "ping", "pong", "error" and "close"."""
+        """Have ``tell(what, detail)`` called, ``what`` being the name of the Instrument's method."""
         self._tell = tell
 
     def closed_error(self) -> ConnectionClosed:
@@ -364,12 +364,12 @@ class Connection:
             self._limit_control_frames()
             if self.is_open():
                 self._answer_ping(event.payload)
-                self._told("ping", event.payload)
+                self._told("websocket_ping", event.payload)
         elif isinstance(event, Pong):
             self.counters.pongs_received += 1
             self._limit_control_frames()
             self.pings.answer(event.payload, trio.current_time())
-            self._told("pong", event.payload)
+            self._told("websocket_pong", event.payload)
         else:
             if self.protocol.state is State.CLOSE_RECEIVED:
                 self.outbox.write_close(self.protocol.encode_close_answer())
@@ -445,7 +445,7 @@ class Connection:
         self.protocol.failure = failure
         if self.protocol.state in (State.OPEN, State.CLOSE_RECEIVED):
             self.outbox.write_close(self.protocol.encode_failure(failure))
-            self._told("error", failure)
+            self._told("socket_error", failure)
         self._begin_closing()
 
     def lose(self, error: Exception | None) -> None:
@@ -453,7 +453,7 @@ class Connection:
         self.cause = error
         self.protocol.lose()
         if self.protocol.state is State.LOST:
-            self._told("error", self.closed_error())
+            self._told("socket_error", self.closed_error())
         self._begin_closing()
 
     def end(self) -> None:
@@ -465,7 +465,7 @@ class Connection:
         self.transport.abort()
         self._begin_closing()
         self._enders.unpark_all()
-        self._told("close", self.protocol.close_info)
+        self._told("websocket_close", self.protocol.close_info)
 
     def _begin_closing(self) -> None:
         self.close_deadline = min(self.close_deadline, trio.current_time() + self.close_timeout)

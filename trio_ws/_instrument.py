@@ -27,7 +27,7 @@ class Instrument:
     def websocket_close(self, websocket: WebSocket, info: CloseInfo) -> None:
         """A connection has ended (undici:websocket:close)."""
 
-    def websocket_error(self, websocket: WebSocket, error: BaseException) -> None:
+    def socket_error(self, websocket: WebSocket, error: BaseException) -> None:
         """A connection broke or was failed (undici:websocket:socket_error); websocket_close follows."""
 
     def websocket_ping(self, websocket: WebSocket, payload: bytes) -> None:

@@ -12,6 +12,7 @@ import trio
 from ._net.http1 import BODILESS
 from ._nursery import BackgroundNursery
 from ._opening import Opened, start_websocket
+from ._websocket_stream import WebSocketStream
 from ._wire.handshake import check_headers, choose_protocol
 
 if TYPE_CHECKING:
@@ -143,6 +144,24 @@ class WebSocketRequest:
                     yield websocket
             finally:
                 self._accepted.discard(websocket)
+
+    @asynccontextmanager
+    async def accept_stream(
+        self, protocol: str | None = None, headers: HeadersLike = ()
+    ) -> AsyncGenerator[WebSocketStream, None]:
+        """Accept, and have the WebSocket as a pair of channels for as long as the block lasts.
+
+        All else is as in :meth:`accept`.
+
+        Args:
+            protocol: as in :meth:`accept`.
+            headers: as in :meth:`accept`.
+
+        Raises:
+            Exception: what :meth:`accept` raises.
+        """
+        async with self.accept(protocol, headers) as websocket:
+            yield WebSocketStream(websocket)
 
     async def reject(self, status: int = HTTPStatus.FORBIDDEN, headers: HeadersLike = (), body: bytes = b"") -> None:
         """Reject with an HTTP answer, and end the connection.

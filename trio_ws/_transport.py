@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import abc
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
 
 
 class Transport(abc.ABC):
@@ -77,6 +81,11 @@ class Transport(abc.ABC):
     @abc.abstractmethod
     def remote_address(self) -> object:
         """The address of the other end, in the same form."""
+
+    @property
+    def ssl_object(self) -> ssl.SSLObject | None:
+        """The TLS that the bytes go through, None if there is none."""
+        return None
 
     # ---- what only a multiplexed transport has ----
 

@@ -716,7 +716,7 @@ async def test_a_watcher_is_told_what_happens(autojump_clock: MockClock) -> None
         peer.send(b"!", Opcode.PONG)
         peer.transport.write_eof()
         await websocket.wait_closed()
-    assert [what for what, _ in told] == ["ping", "pong", "error", "close"]
+    assert [what for what, _ in told] == ["websocket_ping", "websocket_pong", "socket_error", "websocket_close"]
     assert [detail for _, detail in told[:2]] == [b"?", b"!"]
     assert isinstance(told[2][1], trio_ws.ConnectionClosedError)
     assert told[3][1] == CloseInfo(1006)

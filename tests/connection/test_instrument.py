@@ -23,7 +23,7 @@ class Recorder(trio_ws.Instrument):
     def websocket_close(self, websocket: WebSocket, info: CloseInfo) -> None:
         self.heard.append(("close", info))
 
-    def websocket_error(self, websocket: WebSocket, error: BaseException | None) -> None:
+    def socket_error(self, websocket: WebSocket, error: BaseException | None) -> None:
         self.heard.append(("error", repr(error)))
 
     def websocket_ping(self, websocket: WebSocket, payload: bytes) -> None:

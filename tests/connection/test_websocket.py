@@ -243,7 +243,7 @@ class Listener(trio_ws.Instrument):
     def websocket_pong(self, websocket: WebSocket, payload: bytes) -> None:
         self.heard.append(("pong", websocket, payload))
 
-    def websocket_error(self, websocket: WebSocket, error: BaseException) -> None:
+    def socket_error(self, websocket: WebSocket, error: BaseException) -> None:
         self.heard.append(("error", websocket, type(error)))
 
     def websocket_close(self, websocket: WebSocket, info: CloseInfo) -> None:

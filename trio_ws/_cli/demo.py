@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from .. import Headers, Statistics, WebSocket, WebSocketRequest, WebSocketServer
-    from .._net.tls import TLSTransport
     from .arguments import Commands
     from .running import Interrupts
 
@@ -224,7 +223,8 @@ class _Demo:
 
     def _show_agreement(self, websocket: WebSocket) -> None:
         self._screen.heading("Agreed")
-        tls = cast("TLSTransport", websocket._connection.transport).tls
+        tls = websocket.ssl_object
+        assert tls is not None, "the demo's server speaks TLS"
         cipher, certificate = tls.cipher(), tls.getpeercert()
         self.check(cipher is not None and tls.version() in ("TLSv1.2", "TLSv1.3"), f"TLS version {tls.version()}")
         self.check(bool(certificate), "the server has no certificate that was verified")

@@ -44,6 +44,10 @@ class TLSTransport(Transport):
         )
 
     @property
+    def ssl_object(self) -> ssl.SSLObject:
+        return self.tls
+
+    @property
     def handover_delay(self) -> float:  # type: ignore[override]  # as long as that of the transport below
         return self._below.handover_delay
 
