@@ -127,7 +127,11 @@ def test_the_server_takes_what_was_promised() -> None:
     ("described", "function", "others"),
     [
         (ClientKeywords, trio_ws.open_websocket, {"url", "protocols"}),
-        (ServerKeywords, trio_ws.serve_websocket, {"handler", "host", "port", "max_connections", "task_status"}),
+        (
+            ServerKeywords,
+            trio_ws.serve_websocket,
+            {"handler", "host", "port", "max_connections", "sockets", "reuse_port", "task_status"},
+        ),
     ],
 )
 def test_keyword_arguments_are_those_of_the_function_that_describes_them(

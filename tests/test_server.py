@@ -31,12 +31,14 @@ from trio_ws import (
     WebSocket,
     WebSocketRequest,
     WebSocketServer,
+    _server,
     connect_websocket,
     open_websocket,
     serve_websocket,
     wrap_client_stream,
     wrap_server_stream,
 )
+from trio_ws._net.listen import accept_nowait
 
 from .raw import (
     CLOSE,
@@ -348,18 +350,16 @@ async def test_no_listener_holds_a_place_while_it_waits(folder: Path) -> None:
 async def test_a_shortage_of_descriptors_is_logged_once_a_second_and_waited_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, mock_clock: trio.testing.MockClock
 ) -> None:
-    accept = trio.SocketListener.accept
     failed = 0
 
-    async def fail_at_first(listener: trio.SocketListener) -> trio.SocketStream:
+    def fail_at_first(listening: socket.socket) -> socket.socket | None:
         nonlocal failed
         if failed < 25:
             failed += 1
-            await trio.lowlevel.checkpoint()
             raise OSError(errno.EMFILE, "Too many open files")
-        return await accept(listener)
+        return accept_nowait(listening)
 
-    monkeypatch.setattr(trio.SocketListener, "accept", fail_at_first)
+    monkeypatch.setattr(_server, "accept_nowait", fail_at_first)
     async with serving(partial(serve_websocket, echo, LOCAL, 0, max_connections=1)) as server:
         stream = await dial(server)
         for number in range(1, 26):
@@ -375,11 +375,10 @@ async def test_a_shortage_of_descriptors_is_logged_once_a_second_and_waited_out(
 
 
 async def test_a_listener_that_breaks_ends_the_server_with_its_bare_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(listener: trio.SocketListener) -> trio.SocketStream:
-        await trio.lowlevel.checkpoint()
+    def fail(listening: socket.socket) -> socket.socket | None:
         raise OSError(errno.EINVAL, "Invalid argument")
 
-    monkeypatch.setattr(trio.SocketListener, "accept", fail)
+    monkeypatch.setattr(_server, "accept_nowait", fail)
 
     async def call(server: WebSocketServer) -> None:
         async with await dial(server) as stream:

@@ -7,7 +7,6 @@ import errno
 import logging
 import math
 import os
-import socket
 from typing import TYPE_CHECKING, overload
 
 import trio
@@ -15,6 +14,7 @@ import trio
 from ._agent import check_ssl_context
 from ._close import GOING_AWAY, check_close
 from ._exceptions import InvalidHandshake
+from ._net.listen import accept_nowait, check_place, listen
 from ._net.transport import SocketTransport, StreamTransport, detach_socket
 from ._nursery import BackgroundNursery
 from ._opening import SharedKeywords, check_shared_keywords
@@ -23,11 +23,13 @@ from ._service import Service, ServiceOptions
 from ._wire.handshake import check_origins, check_protocols
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Iterable
     from typing import Unpack
 
     from ._instrument import Instrument
+    from ._net.listen import Place
     from ._options import Origins
     from ._request import WebSocketRequest
     from ._service import Handler, HTTPHandler
@@ -38,6 +40,7 @@ logger = logging.getLogger("trio_ws.server")
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 _ACCEPT_PAUSE = 0.1  # seconds, while the system has no descriptors
 _LOG_INTERVAL = 1.0  # seconds between two lines about that
+_MOST_WAITING = 4096  # connections that a system's queue holds; without a bound, who keeps calling would keep us there
 
 
 class ServerKeywords(SharedKeywords, total=False):
@@ -84,6 +87,8 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
     close_timeout: float = 10.0,
     max_connections: int | None = None,
     instruments: Iterable[Instrument] = (),
+    sockets: Iterable[socket.socket] | None = None,
+    reuse_port: bool = False,
     task_status: trio.TaskStatus[WebSocketServer] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve WebSockets until cancelled, or until :meth:`WebSocketServer.aclose`.
@@ -111,8 +116,13 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
         keepalive: when to ask whether a client is there; None: never.
         connect_timeout: seconds for TLS and the request together; then 408.
         close_timeout: seconds for closing a connection.
-        max_connections: TCP connections at a time; more wait in the system's backlog. None: no limit.
+        max_connections: connections of this server at a time; more wait in the system's backlog. None: no limit.
         instruments: hooks that hear what happens on each connection.
+        sockets: sockets that are bound and listen already, in place of host and port, which are None then:
+            :func:`systemd_sockets` gives such, or a process that hands its own over. The server closes them when it
+            ends; other processes may have them too. A Unix socket's file is left to whoever has made it.
+        reuse_port: let other processes, of this user, listen on the same port with ``reuse_port``; Linux gives each an
+            even share of the connections. Not for Unix sockets, and not on Windows.
         task_status: trio's, for ``nursery.start``.
 
     Raises:
@@ -140,8 +150,9 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
             raise TypeError(f"max_connections must be an int or None, not {max_connections!r}")
         if max_connections < 1:
             raise ValueError(f"max_connections={max_connections}: it must be at least 1, or None")
-    listeners = await _listen(host, port)
-    await WebSocketServer(handler, options, listeners, max_connections)._run(task_status)
+    place = check_place(host, port, sockets=sockets, reuse_port=reuse_port)
+    listening = await listen(place)
+    await WebSocketServer(handler, options, place, listening, max_connections)._run(task_status)
 
 
 _DEFAULTS = defaults_of(serve_websocket, ServerKeywords)
@@ -150,33 +161,6 @@ _DEFAULTS = defaults_of(serve_websocket, ServerKeywords)
 def _check_handler(handler: object) -> None:
     if not callable(handler):
         raise TypeError(f"handler must be an async function, not {handler!r}")
-
-
-async def _listen(host: str | os.PathLike[str] | None, port: int | None) -> list[trio.SocketListener]:
-    path = _socket_path(host)
-    if path is None:
-        if port is None:
-            raise ValueError("port=None is for a Unix socket: give a port, or 0 to let the system choose")
-        return await trio.open_tcp_listeners(port, host=None if host is None else str(host))
-    if port is not None:
-        raise ValueError(f"port={port!r}: a Unix socket has none, it must be None")
-    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        await sock.bind(path)
-        sock.listen(socket.SOMAXCONN)
-    except BaseException:  # cancelled or failed: nothing is left open
-        sock.close()
-        raise
-    return [trio.SocketListener(sock)]
-
-
-def _socket_path(host: str | os.PathLike[str] | None) -> str | None:
-    """Tell a Unix socket's path from a host name: no host has a slash."""
-    if host is None or (isinstance(host, str) and "/" not in host):
-        return None
-    if not isinstance(host, str | os.PathLike):
-        raise TypeError(f"host must be a str, a path or None, not {host!r}")
-    return os.fspath(host)
 
 
 class WebSocketServer:
@@ -190,7 +174,8 @@ class WebSocketServer:
         self,
         handler: Handler,
         options: ServiceOptions,
-        listeners: list[trio.SocketListener],
+        place: Place,
+        listening: list[socket.socket],
         max_connections: int | None,
     ) -> None:
         self._handler = handler
@@ -203,13 +188,11 @@ class WebSocketServer:
         self._idle = trio.lowlevel.ParkingLot()
         self._stopped = trio.Event()
         self._logged_at = -math.inf
-        self._socket_paths = [
-            name
-            for listener in listeners
-            if listener.socket.family == socket.AF_UNIX and isinstance(name := listener.socket.getsockname(), str)
-        ]
-        self._address: object = listeners[0].socket.getsockname()
-        self.listeners = listeners
+        self._listening = listening
+        self._path = place.path
+        self._shares_port = place.reuse_port
+        self._address: object = listening[0].getsockname()
+        self.listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in listening]
 
     @property
     def port(self) -> int:
@@ -227,6 +210,18 @@ class WebSocketServer:
         """The WebSockets that are open."""
         return frozenset(self._service.websockets)
 
+    def stop_listening(self) -> None:
+        """Accept no more connections; those that are there go on, until :meth:`aclose`.
+
+        For a server that has a successor on the same port or socket: what is half-way through its handshake is still
+        served here, and the next one goes there. On a Unix socket that this server has opened, its file is removed.
+        """
+        if not self._accepting.cancel_called:
+            self._accepting.cancel()
+            if self._shares_port:
+                self._accept_rest()
+            self._close_listeners()
+
     async def aclose(self, code: int = GOING_AWAY, reason: str = "") -> None:
         """Stop accepting, close every WebSocket, wait for the handlers; then ``serve_websocket`` returns.
 
@@ -242,7 +237,7 @@ class WebSocketServer:
             ValueError: either breaks its rule. Nothing was done.
         """
         check_close(code, reason, registered=True)
-        self._accepting.cancel()
+        self.stop_listening()
         self._service.refuse_new()
         for websocket in self.connections:
             websocket._connection.start_close(code, reason)
@@ -257,14 +252,13 @@ class WebSocketServer:
     async def _run(self, task_status: trio.TaskStatus[WebSocketServer]) -> None:
         try:
             with self._scope:
-                async with BackgroundNursery() as nursery:
+                async with BackgroundNursery() as self._nursery:
                     with self._accepting:
                         async with BackgroundNursery() as acceptors:
-                            for listener in self.listeners:
-                                acceptors.start_soon(self._accept, listener, nursery)
+                            for listening in self._listening:
+                                acceptors.start_soon(self._accept, listening)
                             task_status.started(self)
                             await trio.sleep_forever()
-                    self._close_listeners()
                     await trio.sleep_forever()
         finally:
             self._close_listeners()
@@ -273,28 +267,53 @@ class WebSocketServer:
     def _close_listeners(self) -> None:
         for listener in self.listeners:
             listener.socket.close()
-        while self._socket_paths:  # once: the path may be another server's soon
+        if self._path is not None:
             with contextlib.suppress(OSError):
-                os.unlink(self._socket_paths.pop())
+                os.unlink(self._path)
+            self._path = None  # it may be another server's soon
 
-    async def _accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
-        while True:
+    async def _accept(self, listening: socket.socket) -> None:
+        while not self._accepting.cancel_called:  # or it is closed already: nobody can wait for it
             # No place is taken before somebody calls: another listener may need it.
-            await trio.lowlevel.wait_readable(listener.socket)
+            await trio.lowlevel.wait_readable(listening)
             if self._free is not None:
                 await self._free.acquire()
+            if self._accepting.cancel_called:  # closed since somebody called
+                return
             try:
-                stream = await listener.accept()
+                self._take(listening)
             except OSError as error:
-                if self._free is not None:
-                    self._free.release()
                 if error.errno not in _OUT_OF_RESOURCES:
                     raise
                 self._log_shortage(error)
                 await trio.sleep(_ACCEPT_PAUSE)
-            else:
-                self._connections += 1
-                nursery.start_soon(self._serve, SocketTransport(detach_socket(stream)))
+
+    def _accept_rest(self) -> None:
+        """Take who waits already: the system would reset them when this listener closes, while others listen on."""
+        for listening in self._listening:
+            with contextlib.suppress(OSError, trio.WouldBlock):  # no descriptors, no place
+                for _ in range(_MOST_WAITING):
+                    if self._free is not None:
+                        self._free.acquire_nowait()
+                    if not self._take(listening):
+                        break
+
+    def _take(self, listening: socket.socket) -> bool:
+        """Serve the connection that waits, in the place that was taken for it; False if there is none any more.
+
+        Never waits: if another process was faster, the place is free again at once.
+        """
+        sock = None
+        try:
+            sock = accept_nowait(listening)
+        finally:
+            if sock is None and self._free is not None:
+                self._free.release()
+        if sock is None:
+            return False
+        self._connections += 1
+        self._nursery.start_soon(self._serve, trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
+        return True
 
     def _log_shortage(self, error: OSError) -> None:
         now = trio.current_time()
@@ -302,9 +321,9 @@ class WebSocketServer:
             self._logged_at = now
             logger.error("cannot accept connections for now: %s", error)
 
-    async def _serve(self, transport: SocketTransport) -> None:
+    async def _serve(self, stream: trio.SocketStream) -> None:
         try:
-            await self._service.serve(transport, self._handler)
+            await self._service.serve(SocketTransport(detach_socket(stream)), self._handler)
         finally:
             self._connections -= 1
             if self._free is not None:
