@@ -36,9 +36,10 @@ def serving(name: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
             process.kill()
 
 
-def test_every_example_is_run_here() -> None:
-    source = Path(__file__).read_text()
-    assert {path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in source} == set()
+def test_every_example_is_run_by_a_test() -> None:
+    sources = [path.read_text() for path in Path(__file__).parents[1].rglob("test_*.py")]
+    names = {path.name for path in EXAMPLES.rglob("*.*") if "__pycache__" not in path.parts}
+    assert {name for name in names if not any(f'"{name}"' in source for source in sources)} == set()
 
 
 def test_the_echo_client_talks_to_the_echo_server() -> None:
