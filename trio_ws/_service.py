@@ -195,13 +195,13 @@ class Service:
 
 
 def _log(request: WebSocketRequest, error: Exception) -> None:
-    if _is_only_closed(error):
+    if is_only_closed(error):
         logger.debug("%.256r: %s", request, error)
     else:
         logger.error("handler failed on %.256r", request, exc_info=error)
 
 
-def _is_only_closed(error: Exception) -> bool:
+def is_only_closed(error: Exception) -> bool:
     """Whether nothing worse happened than that a connection ended while it was used."""
     if isinstance(error, ExceptionGroup):
         return error.split(ConnectionClosed)[1] is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,3 +89,12 @@ async def test_the_reconnecting_client_comes_back_after_a_loss() -> None:
         assert await trio.to_thread.run_sync(run, "reconnecting.py", url) == "welcome back\n"
         await server.aclose()
     assert requests == 2
+
+
+def test_the_tests_of_the_chat_server_pass(tmp_path: Path) -> None:
+    for name in ("chat_server.py", "test_chat_server.py"):
+        shutil.copy(EXAMPLES / name, tmp_path)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    command = [sys.executable, "-m", "pytest", "--override-ini=trio_mode=true", "test_chat_server.py"]
+    done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT)
+    assert "3 passed" in done.stdout, done.stdout

@@ -15,9 +15,9 @@ from wsproto.events import BytesMessage
 
 import trio_ws
 from trio_ws import ConnectionClosedError, Limits
+from trio_ws.testing import ChunkedStream, RecordingStream, StallAfter
 
 from ..cancellation.scenes import SCENES, TCP_SCENES
-from ..faults import ChunkedStream, RecordingStream, StallAfter
 from ..raw import PING, frame, raw_server, read_head, request
 from ..raw_peer import RawPeer, client_frame
 from ..serving import LOCALHOST, until

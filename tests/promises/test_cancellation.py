@@ -14,9 +14,9 @@ from wsproto.events import TextMessage
 
 import trio_ws
 from trio_ws import Limits, ReadyState
+from trio_ws.testing import ChunkedStream, StallAfter
 
 from ..cancellation.scenes import SCENES, TCP_SCENES
-from ..faults import ChunkedStream, StallAfter
 from ..raw import open_files, raw_server
 from ..raw_peer import RawPeer
 from ..serving import LOCALHOST, live_tasks, serving, tls_contexts, until

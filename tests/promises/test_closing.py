@@ -13,9 +13,9 @@ from wsproto.events import BytesMessage, TextMessage
 
 import trio_ws
 from trio_ws import CloseInfo, ConnectionClosedError, ConnectionClosedLocally, ReadyState
+from trio_ws.testing import ChunkedStream, NoHalfClose, PartialWriteStream, StallAfter
 
 from ..cancellation.scenes import SCENES, TCP_SCENES
-from ..faults import ChunkedStream, NoHalfClose, PartialWriteStream, StallAfter
 from ..raw import PING, TEXT, frame, reset
 from ..raw_peer import RawPeer, client_frame
 from ..serving import LOCALHOST, serving, until

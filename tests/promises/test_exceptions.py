@@ -15,8 +15,8 @@ from wsproto.events import CloseConnection, TextMessage
 
 import trio_ws
 from trio_ws import ConnectionClosedError, ConnectionClosedOK, Instrument, WebSocketError
+from trio_ws.testing import BreakAfter
 
-from ..faults import BreakAfter
 from ..raw_peer import RawPeer
 from ..serving import LOCALHOST, echo, live_tasks, serving, until
 from .links import URL

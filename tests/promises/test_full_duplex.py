@@ -11,9 +11,9 @@ from wsproto.events import BytesMessage, Ping
 
 import trio_ws
 from trio_ws import Keepalive, Limits, ReadyState
+from trio_ws.testing import StallAfter
 
 from ..cancellation.scenes import SCENES, TCP_SCENES, Scene
-from ..faults import StallAfter
 from ..raw_peer import RawPeer
 from ..serving import until
 from .links import URL, linked

@@ -12,8 +12,8 @@ from wsproto.events import TextMessage
 
 import trio_ws
 from trio_ws import ConnectionClosedError, Keepalive, Limits, ReadyState
+from trio_ws.testing import PartialWriteStream
 
-from ..faults import PartialWriteStream
 from ..raw_peer import RawPeer
 from ..serving import until
 from .links import URL, link

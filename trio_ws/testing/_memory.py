@@ -1,0 +1,147 @@
+"""Streams in memory with a buffer that fills up, as a socket's does."""
+
+from __future__ import annotations
+
+import operator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class _Pipe:
+    """One direction: bytes in order, of which so many may wait."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._data = bytearray()
+        self.writer_gone = False
+        self.reader_gone = False
+        self.changed = trio.lowlevel.ParkingLot()
+
+    @property
+    def full(self) -> bool:
+        return len(self._data) >= self._size
+
+    @property
+    def readable(self) -> bool:
+        return bool(self._data) or self.writer_gone
+
+    def put(self, data: memoryview) -> int:
+        """Take what there is room for, and tell how much that was."""
+        taken = data[: self._size - len(self._data)]
+        self._data += taken
+        self.changed.unpark_all()
+        return len(taken)
+
+    def take(self, most: int | None) -> bytes:
+        """Give what is here, ``b""`` if nothing is."""
+        data = bytes(self._data[:most])
+        del self._data[: len(data)]
+        self.changed.unpark_all()
+        return data
+
+
+class MemoryStream(trio.abc.HalfCloseableStream):
+    """One end of what :func:`memory_stream_pair` makes; it keeps every rule of trio's streams.
+
+    Cancelled, ``send_all`` may have sent a part, as on a socket; ``receive_some`` loses nothing.
+    """
+
+    def __init__(self, incoming: _Pipe, outgoing: _Pipe) -> None:
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._closed = False
+        self._busy: set[str] = set()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send, as fast as the other end takes it."""
+        with self._alone("sends"):
+            await trio.lowlevel.checkpoint()
+            self._check_sending()
+            rest = memoryview(data)
+            while rest := rest[self._outgoing.put(rest) :]:
+                await self._outgoing.changed.park()
+                self._check_sending()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until there is room for some byte."""
+        with self._alone("sends"):
+            await trio.lowlevel.checkpoint()
+            self._check_open()
+            while self._outgoing.full and not self._outgoing.reader_gone:
+                await self._outgoing.changed.park()
+                self._check_open()
+
+    async def send_eof(self) -> None:
+        """Tell the other end that nothing more will come."""
+        with self._alone("sends"):
+            await trio.lowlevel.checkpoint()
+            self._check_open()
+            self._end_writing()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Receive what is there, at least one byte; ``b""`` at the end."""
+        if max_bytes is not None and operator.index(max_bytes) < 1:
+            raise ValueError(f"max_bytes={max_bytes}: it must be at least 1, or None")
+        with self._alone("receives"):
+            await trio.lowlevel.checkpoint()
+            self._check_open()
+            while not self._incoming.readable:
+                await self._incoming.changed.park()
+                self._check_open()
+            return self._incoming.take(max_bytes)
+
+    async def aclose(self) -> None:
+        """Close both directions; what was sent still arrives."""
+        if not self._closed:
+            self._closed = True
+            self._end_writing()
+            self._incoming.reader_gone = True
+            self._incoming.changed.unpark_all()
+        await trio.lowlevel.checkpoint()
+
+    def _end_writing(self) -> None:
+        self._outgoing.writer_gone = True
+        self._outgoing.changed.unpark_all()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("this end of the stream is closed")
+
+    def _check_sending(self) -> None:
+        self._check_open()
+        if self._outgoing.writer_gone:
+            raise trio.ClosedResourceError("send_eof() was called")
+        if self._outgoing.reader_gone:
+            raise trio.BrokenResourceError("the other end of the stream is closed")
+
+    @contextmanager
+    def _alone(self, what: str) -> Iterator[None]:
+        if what in self._busy:
+            raise trio.BusyResourceError(f"another task {what}")
+        self._busy.add(what)
+        try:
+            yield
+        finally:
+            self._busy.discard(what)
+
+
+def memory_stream_pair(buffer: int = 2**16) -> tuple[MemoryStream, MemoryStream]:
+    """Make the two ends of a connection in memory.
+
+    Unlike those of ``trio.testing.memory_stream_pair``, they make a sender wait when the other end does not receive.
+
+    Args:
+        buffer: bytes on their way in one direction, at most; at least 1.
+
+    Raises:
+        ValueError: buffer is below 1.
+    """
+    if buffer < 1:
+        raise ValueError(f"buffer={buffer}: it must be at least 1 byte")
+    one_way, other_way = _Pipe(buffer), _Pipe(buffer)
+    return MemoryStream(one_way, other_way), MemoryStream(other_way, one_way)

@@ -1,0 +1,97 @@
+"""A client's and a server's WebSocket, joined in memory."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypedDict
+
+import trio
+
+from .._client import wrap_client_stream
+from .._nursery import BackgroundNursery
+from .._server import wrap_server_stream
+from ._memory import memory_stream_pair
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterable
+    from typing import Unpack
+
+    from .._instrument import Instrument
+    from .._options import Compression, Keepalive, Limits
+    from .._websocket import WebSocket
+    from .._wire.headers import HeadersLike
+
+
+class PairKeywords(TypedDict, total=False):
+    """The options of both ends, as ``open_websocket`` describes them."""
+
+    compression: Compression | None
+    limits: Limits
+    keepalive: Keepalive | None
+    connect_timeout: float
+    close_timeout: float
+    instruments: Iterable[Instrument]
+
+
+def _unchanged(stream: trio.abc.Stream) -> trio.abc.Stream:
+    return stream
+
+
+@asynccontextmanager
+async def memory_websocket_pair(
+    *,
+    http_version: str = "1.1",
+    url: str = "ws://localhost/",
+    protocols: str | Iterable[str] = (),
+    headers: HeadersLike = (),
+    client_stream: Callable[[trio.abc.Stream], trio.abc.Stream] = _unchanged,
+    server_stream: Callable[[trio.abc.Stream], trio.abc.Stream] = _unchanged,
+    **options: Unpack[PairKeywords],
+) -> AsyncGenerator[tuple[WebSocket, WebSocket], None]:
+    """Open a WebSocket in memory: ``async with memory_websocket_pair() as (client, server):``.
+
+    Both ends are real, with the whole opening handshake between them; nothing touches the network or the real clock.
+    Left normally, both close with 1000, within ``close_timeout``. Left by an exception or by cancellation, both are
+    gone at once, and the exception comes out as it is.
+
+    Args:
+        http_version: which version of HTTP carries it, "1.1".
+        url: what the client asks for.
+        protocols: the subprotocols that the client offers and the server speaks, the preferred first.
+        headers: what the client adds to its request.
+        client_stream: wraps the client's end of the stream between them, in a fault of this module say.
+        server_stream: the same for the server's end.
+        options: compression, limits, keepalive, connect_timeout, close_timeout and instruments, of both ends.
+
+    Raises:
+        ValueError: http_version is another one, or an argument breaks its rule.
+        TypeError: an argument has the wrong type.
+        Exception: what ``open_websocket`` raises if a fault spoils the opening handshake.
+    """
+    if http_version != "1.1":
+        raise ValueError(f'http_version={http_version!r}: it must be "1.1"')
+    one, other = memory_stream_pair()
+    async with BackgroundNursery() as nursery:
+        opened = trio.Event()
+        clients: list[WebSocket] = []
+
+        async def connect() -> None:
+            clients.append(
+                await wrap_client_stream(nursery, client_stream(one), url, protocols, headers=headers, **options)
+            )
+            opened.set()
+
+        nursery.start_soon(connect)
+        request = await wrap_server_stream(nursery, server_stream(other), protocols=protocols, origins=None, **options)
+        async with request.accept() as server:
+            await opened.wait()
+            client = clients[0]
+            try:
+                yield client, server
+            except BaseException:  # whoever fails does not wait for a farewell
+                client._connection.abandon()
+                server._connection.abandon()
+                raise
+            async with trio.open_nursery() as closing:
+                closing.start_soon(client.aclose)
+                closing.start_soon(server.aclose)

@@ -1,0 +1,154 @@
+"""A server on loopback for as long as a test needs it."""
+
+from __future__ import annotations
+
+import functools
+import ssl
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypedDict
+
+import trio
+
+from .._nursery import BackgroundNursery
+from .._server import serve_websocket
+from .._service import is_only_closed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Iterator
+    from typing import Unpack
+
+    import trustme
+
+    from .._instrument import Instrument
+    from .._options import Compression, Keepalive, Limits, Origins
+    from .._request import WebSocketRequest
+    from .._server import WebSocketServer
+    from .._service import Handler, HTTPHandler
+
+HOST = "127.0.0.1"  # an address: to resolve a name takes a thread, which no mock clock waits for
+CLOSE_TIMEOUT = 2.0  # seconds
+
+
+class ServeKeywords(TypedDict, total=False):
+    """The options of ``serve_websocket``, as it describes them."""
+
+    protocols: str | Iterable[str]
+    origins: Origins | Iterable[str | None]
+    http_handler: HTTPHandler | None
+    compression: Compression | None
+    limits: Limits
+    keepalive: Keepalive | None
+    connect_timeout: float
+    close_timeout: float
+    max_connections: int | None
+    instruments: Iterable[Instrument]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalServer:
+    """A server on loopback.
+
+    Attributes:
+        url: where it listens, ``wss://127.0.0.1:PORT/`` say.
+        port: its port.
+        ssl_context: what a client needs to trust it; None without TLS.
+        server: the server itself.
+    """
+
+    url: str
+    port: int
+    ssl_context: ssl.SSLContext | None
+    server: WebSocketServer
+
+
+@functools.cache
+def _authority() -> trustme.CA:
+    """Make the certificate authority of this process."""
+    try:
+        import trustme
+    except ImportError as error:
+        raise ImportError("open_test_server() with TLS needs trustme: pip install trio-ws[testing]") from error
+    return trustme.CA()
+
+
+@functools.cache
+def _certificate() -> trustme.LeafCert:
+    return _authority().issue_cert("localhost", HOST, "::1")
+
+
+def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Make a server's context and one of a client that trusts it; each test gets its own."""
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _certificate().configure_cert(server)
+    _authority().configure_trust(client)
+    return server, client
+
+
+@asynccontextmanager
+async def open_test_server(
+    handler: Handler, *, tls: bool = True, **options: Unpack[ServeKeywords]
+) -> AsyncGenerator[LocalServer, None]:
+    """Serve WebSockets on loopback for as long as the block lasts: ``async with open_test_server(handler) as server:``.
+
+    It is ``serve_websocket`` with one difference: what a handler raises fails the test. It cancels the block and comes
+    out of it as the handler raised it; what the block was about to raise becomes its context. The first exception
+    counts; all are logged, and answered with 500 or Close 1011, as by any server. ConnectionClosed is no error here
+    either.
+
+    Left normally, the server closes as ``WebSocketServer.aclose`` does: it waits for the handlers, so that what
+    they raise at their end is not lost, but for ``close_timeout`` seconds at most. Left by an exception or by
+    cancellation, everything is dropped at once.
+
+    Args:
+        handler: ``async def handler(request: WebSocketRequest)``.
+        tls: serve ``wss`` with a certificate for localhost and the loopback addresses, by an authority that is made
+            once for each process; False: plain ``ws``.
+        options: the keyword arguments of ``serve_websocket``; close_timeout is 2 seconds unless given.
+
+    Raises:
+        ImportError: with TLS, trustme is not installed.
+        TypeError: an argument has the wrong type.
+        ValueError: an argument breaks its rule.
+        Exception: what a handler raised.
+    """
+    server_context, client_context = _contexts() if tls else (None, None)
+    options.setdefault("close_timeout", CLOSE_TIMEOUT)
+    failures: list[Exception] = []
+    scope = trio.CancelScope()
+
+    async def handle(request: WebSocketRequest) -> None:
+        try:
+            await handler(request)
+        except Exception as error:
+            if not is_only_closed(error):
+                failures.append(error)
+                scope.cancel()
+            raise
+
+    with _raising_first(failures):
+        async with BackgroundNursery() as nursery:
+            server = await nursery.start(partial(serve_websocket, handle, HOST, 0, server_context, **options))
+            url = f"{'wss' if tls else 'ws'}://{HOST}:{server.port}/"
+            with scope:
+                try:
+                    yield LocalServer(url=url, port=server.port, ssl_context=client_context, server=server)
+                except Exception as error:
+                    if is_only_closed(error):  # by a handler that failed, perhaps, and is about to say so
+                        await server.aclose()
+                    raise
+                await server.aclose()
+
+
+@contextmanager
+def _raising_first(failures: list[Exception]) -> Iterator[None]:
+    """Leave by the first failure, if there is one, in place of the exception of the block."""
+    try:
+        yield
+    except Exception:
+        if failures:
+            raise failures[0]  # noqa: B904  # the block's is its context, not its cause
+        raise
+    if failures:
+        raise failures[0]
