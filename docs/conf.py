@@ -26,6 +26,6 @@ nitpick_ignore = [
     for name in (
         *("ClientKeywords", "HTTPHandler", "Handler", "HeadersLike", "Message", "Origins", "ServerKeywords"),
         *("ClientHandshake", "WebSocketURL"),
-        *("Data", "PairKeywords", "ServeKeywords"),
+        *("Data", "ServeKeywords", "SharedKeywords"),
     )
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -16,21 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
     from typing import Unpack
 
-    from .._instrument import Instrument
-    from .._options import Compression, Keepalive, Limits
+    from .._opening import SharedKeywords
     from .._websocket import WebSocket
     from .._wire.headers import HeadersLike
-
-
-class PairKeywords(TypedDict, total=False):
-    """The options of both ends, as ``open_websocket`` describes them."""
-
-    compression: Compression | None
-    limits: Limits
-    keepalive: Keepalive | None
-    connect_timeout: float
-    close_timeout: float
-    instruments: Iterable[Instrument]
 
 
 def _unchanged(stream: trio.abc.Stream) -> trio.abc.Stream:
@@ -46,7 +34,7 @@ async def memory_websocket_pair(
     headers: HeadersLike = (),
     client_stream: Callable[[trio.abc.Stream], trio.abc.Stream] = _unchanged,
     server_stream: Callable[[trio.abc.Stream], trio.abc.Stream] = _unchanged,
-    **options: Unpack[PairKeywords],
+    **options: Unpack[SharedKeywords],
 ) -> AsyncGenerator[tuple[WebSocket, WebSocket], None]:
     """Open a WebSocket in memory: ``async with memory_websocket_pair() as (client, server):``.
 

@@ -7,11 +7,12 @@ import ssl
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 import trio
 
 from .._nursery import BackgroundNursery
+from .._opening import SharedKeywords
 from .._server import serve_websocket
 from .._service import is_only_closed
 
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 
     import trustme
 
-    from .._instrument import Instrument
-    from .._options import Compression, Keepalive, Limits, Origins
+    from .._options import Origins
     from .._request import WebSocketRequest
     from .._server import WebSocketServer
     from .._service import Handler, HTTPHandler
@@ -31,19 +31,13 @@ HOST = "127.0.0.1"  # an address: to resolve a name takes a thread, which no moc
 CLOSE_TIMEOUT = 2.0  # seconds
 
 
-class ServeKeywords(TypedDict, total=False):
+class ServeKeywords(SharedKeywords, total=False):
     """The options of ``serve_websocket``, as it describes them."""
 
     protocols: str | Iterable[str]
     origins: Origins | Iterable[str | None]
     http_handler: HTTPHandler | None
-    compression: Compression | None
-    limits: Limits
-    keepalive: Keepalive | None
-    connect_timeout: float
-    close_timeout: float
     max_connections: int | None
-    instruments: Iterable[Instrument]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
