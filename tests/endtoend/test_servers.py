@@ -7,6 +7,7 @@ import logging
 import re
 import socket
 import ssl
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -17,6 +18,7 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 import trio_ws
 from tests.endtoend.plain import ACCEPT, REQUEST, ask, echo, head, read_all, serving
 from trio_ws import CloseInfo, HTTPRequest, HTTPResponse, Limits
+from trio_ws._net.listen import accept_nowait
 
 
 def without(name: str) -> list[str]:
@@ -384,28 +386,16 @@ async def test_max_connections_holds_the_others_back() -> None:
             assert await second.receive() == "next"
 
 
-class Exhausted:
-    """A listener on a system that has run out of descriptors, for a while."""
+def exhausted(error: int) -> Callable[[socket.socket], socket.socket | None]:
+    """Make what accepts on a system that has run out of descriptors, for a while."""
+    failures = iter(range(20))
 
-    def __init__(self, error: int) -> None:
-        self.socket = trio.socket.socket()
-        self._listener: trio.SocketListener | None = None
-        self._failures = 20
-        self._error = error
+    def accept(listening: socket.socket) -> socket.socket | None:
+        if next(failures, None) is not None:
+            raise OSError(error, "too many open files")
+        return accept_nowait(listening)
 
-    async def listen(self) -> Exhausted:
-        await self.socket.bind(("127.0.0.1", 0))
-        self.socket.listen()
-        self._listener = trio.SocketListener(self.socket)
-        return self
-
-    async def accept(self) -> trio.SocketStream:
-        if self._failures:
-            self._failures -= 1
-            await trio.lowlevel.checkpoint()
-            raise OSError(self._error, "too many open files")
-        assert self._listener is not None
-        return await self._listener.accept()
+    return accept
 
 
 @pytest.mark.parametrize("max_connections", [None, 5])
@@ -413,11 +403,7 @@ async def test_a_lack_of_descriptors_passes(
     max_connections: int | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("trio_ws._server._ACCEPT_PAUSE", 0.001)
-
-    async def listeners(port: int, *, host: str | None = None) -> list[Exhausted]:
-        return [await Exhausted(errno.EMFILE).listen()]
-
-    monkeypatch.setattr(trio, "open_tcp_listeners", listeners)
+    monkeypatch.setattr("trio_ws._server.accept_nowait", exhausted(errno.EMFILE))
     async with (
         serving(max_connections=max_connections) as server,
         trio_ws.open_websocket(f"ws://127.0.0.1:{server.port}/") as ws,
@@ -428,10 +414,7 @@ async def test_a_lack_of_descriptors_passes(
 
 
 async def test_another_error_of_a_listener_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def listeners(port: int, *, host: str | None = None) -> list[Exhausted]:
-        return [await Exhausted(errno.EINVAL).listen()]
-
-    monkeypatch.setattr(trio, "open_tcp_listeners", listeners)
+    monkeypatch.setattr("trio_ws._server.accept_nowait", exhausted(errno.EINVAL))
     with pytest.raises(ExceptionGroup) as caught:
         async with trio.open_nursery() as nursery:
             server = await nursery.start(trio_ws.serve_websocket, echo, None, 0)
