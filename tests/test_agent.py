@@ -54,8 +54,9 @@ def handshake_for(url: str, *protocols: str) -> ClientHandshake:
 
 
 async def open_by(agent: Dispatcher, url: str, ssl_context: ssl.SSLContext | None = None) -> Opened:
+    """Open, and close at once: what is open over HTTP/2 lives in the nursery."""
     async with BackgroundNursery() as nursery:
-        return await agent.open(
+        opened = await agent.open(
             ConnectRequest(
                 url=parse_url(url),
                 handshake=handshake_for(url),
@@ -65,6 +66,8 @@ async def open_by(agent: Dispatcher, url: str, ssl_context: ssl.SSLContext | Non
                 nursery=nursery,
             )
         )
+        opened.transport.abort()
+        return opened
     raise AssertionError("a background nursery swallows nothing")
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 SKELETON = [
     *("__init__", "__main__", "_cli", "testing", "_client", "_server", "_agent", "_websocket_stream", "_websocket"),
     *("_connection", "_keepalive", "_outbox", "_pings", "_statistics", "_instrument", "_nursery", "_transport"),
-    *("_exceptions", "_options", "_close"),
+    *("_exceptions", "_options", "_close", "_bucket"),
     *("_wire/__init__", "_wire/url", "_wire/headers", "_wire/handshake", "_wire/frames", "_wire/protocol"),
     *("_net/__init__", "_net/http1", "_net/http2", "_net/dial"),
 ]

@@ -24,6 +24,7 @@ from ._exceptions import ProxyError as ProxyError
 from ._exceptions import RemoteProtocolError as RemoteProtocolError
 from ._exceptions import WebSocketError as WebSocketError
 from ._instrument import Instrument as Instrument
+from ._net.http2_gate import Http2Statistics as Http2Statistics
 from ._net.listen import systemd_sockets as systemd_sockets
 from ._options import SAME_ORIGIN as SAME_ORIGIN
 from ._options import Compression as Compression

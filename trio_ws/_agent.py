@@ -6,23 +6,39 @@ import abc
 import os
 import ssl
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
+import trio
+
+from ._exceptions import InvalidHandshake
+from ._instrument import check_instruments
 from ._net.dial import default_ssl_context, dial_tcp, dial_unix, start_tls
 from ._net.http1 import upgrade
+from ._net.http2 import Http2Connection
+from ._net.http2_exchange import request_websocket
+from ._net.http2_gate import Http2Statistics
+from ._net.http2_stream import StreamReset
+from ._net.tls import TLSTransport
+from ._nursery import BackgroundNursery
 from ._opening import Opened
+from ._pool import Pool
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Sequence
     from types import TracebackType
-
-    import trio
 
     from ._instrument import Instrument
     from ._options import Limits
     from ._transport import Transport
     from ._wire.handshake import ClientHandshake
     from ._wire.url import WebSocketURL
+
+
+HTTP1_ALPN = ("http/1.1",)
+HTTP2_ALPN = ("h2", "http/1.1")
+MAX_TRIES = 3  # connections that may refuse a stream
 
 
 def check_ssl_context(ssl_context: object) -> None:
@@ -71,45 +87,192 @@ class Dispatcher(AbstractAsyncContextManager["Dispatcher"]):
 class Agent(Dispatcher):
     """Connects straight to the server: TCP to whichever of its addresses answers first, TLS for ``wss``.
 
+    Entered, ``async with Agent() as agent:``, it speaks HTTP/2 to servers that take WebSockets over it (RFC 8441), and
+    the WebSockets to one origin share a connection: one dial, one TLS handshake, one keepalive. When that is full,
+    another is made. Leaving the block ends the connections and what they still carry. Limits for a shared connection
+    are those of the call that made it.
+
+    Not entered, it shares nothing: each WebSocket has a connection of its own, which ends with it.
+
     Args:
-        ssl_context: for ``wss`` URLs; the default verifies the server against the system's authorities.
+        allow_h2: offer HTTP/2 in TLS (ALPN); a server that has no WebSocket over HTTP/2 gets HTTP/1.1, on a connection
+            of its own if need be, and an entered agent remembers that.
+        h2_prior_knowledge: begin ``ws`` connections with HTTP/2, which the server must speak.
+        ssl_context: for ``wss`` URLs; the default verifies the server against the system's authorities. ALPN is set on
+            it.
+        max_concurrent_streams: WebSockets on one connection; fewer if the server says so.
         socket_path: connect to this Unix socket, whatever host the URL names; the URL's host is what the server is
             asked for, and whom a TLS certificate must name.
+        instruments: hooks that hear what happens to every WebSocket that it opens.
 
     Raises:
-        TypeError: ssl_context is no SSLContext, or socket_path no path.
+        TypeError: an argument has the wrong type.
+        ValueError: max_concurrent_streams is below 1.
 
-    Source: undici's ``Agent`` and its ``connect`` options.
+    Source: undici's ``Agent`` with ``allowH2``, ``maxConcurrentStreams`` and ``connect``; RFC 8441.
     """
 
     def __init__(
-        self, *, ssl_context: ssl.SSLContext | None = None, socket_path: str | os.PathLike[str] | None = None
+        self,
+        *,
+        allow_h2: bool = True,
+        h2_prior_knowledge: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
+        max_concurrent_streams: int = 100,
+        socket_path: str | os.PathLike[str] | None = None,
+        instruments: Iterable[Instrument] = (),
     ) -> None:
         check_ssl_context(ssl_context)
-        self._ssl_context = ssl_context
         if not isinstance(socket_path, str | os.PathLike | None):
             raise TypeError(f"socket_path must be a path or None, not {socket_path!r}")
+        if isinstance(max_concurrent_streams, bool) or not isinstance(max_concurrent_streams, int):
+            raise TypeError(f"max_concurrent_streams must be an int, not {max_concurrent_streams!r}")
+        if max_concurrent_streams < 1:
+            raise ValueError(f"max_concurrent_streams={max_concurrent_streams}: it must be at least 1")
+        self._allow_h2 = allow_h2
+        self._h2_prior_knowledge = h2_prior_knowledge
+        self._ssl_context = ssl_context
+        self._max_streams = max_concurrent_streams
         self._socket_path = None if socket_path is None else os.fspath(socket_path)
+        self._instruments = check_instruments(instruments)
+        self._counts = Http2Statistics()
+        self._scope = BackgroundNursery()
+        self._pool: Pool | None = None
 
     async def __aenter__(self) -> Self:
+        if self._pool is not None:
+            raise RuntimeError("the agent was entered before")
+        self._pool = Pool(await self._scope.__aenter__())
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Nothing to do: over HTTP/1.1 a connection belongs to the one WebSocket that it carries."""
+        """End the connections at once, with GOAWAY; WebSockets that are still open are lost with them."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+        await self._scope.__aexit__(exc_type, exc, traceback)
+
+    def statistics(self) -> Http2Statistics:
+        """What its HTTP/2 connections have counted so far; a copy."""
+        return replace(self._counts, limits_passed=dict(self._counts.limits_passed))
 
     async def open(self, request: ConnectRequest) -> Opened:
-        url = request.url
-        transport = await self._connect(request)
+        if not (self._allow_h2 if request.url.secure else self._h2_prior_knowledge):
+            opened = await self._open_http1(request)
+        elif self._pool is None:
+            opened = await self._open_alone(request)
+        else:
+            opened = await self._open_shared(self._pool, request)
+        return replace(opened, instruments=self._instruments)
+
+    async def _open_http1(self, request: ConnectRequest, transport: Transport | None = None) -> Opened:
+        """Open on a connection for HTTP/1.1: this one, or one of its own."""
+        if transport is None:
+            transport = await self._secure(request, HTTP1_ALPN)
         try:
-            if url.secure:
-                context = request.ssl_context or self._ssl_context or default_ssl_context()
-                transport = await start_tls(transport, context, url.host)
             return await open_http1(transport, request.handshake, request.limits)
         except BaseException:  # cancelled or failed: nothing is left open
             transport.abort()
             raise
+
+    async def _open_alone(self, request: ConnectRequest) -> Opened:
+        made = await self._dial_http2(request, request.nursery)
+        if not isinstance(made, Http2Connection):
+            return await self._open_http1(request, made)
+        try:
+            return await self._ask(made, request)
+        except StreamReset as error:
+            raise InvalidHandshake(f"the server refused the stream: {error}") from None
+        finally:
+            made.end_with_its_streams()
+
+    async def _open_shared(self, pool: Pool, request: ConnectRequest) -> Opened:
+        origin = pool.origin(self._pool_key(request))
+        refused: list[Http2Connection] = []
+        while len(refused) < MAX_TRIES:
+            if origin.http1:
+                return await self._open_http1(request)
+            connection = origin.pick(refused)
+            if connection is None:
+                transport = await origin.dial(partial(self._dial_http2, request, pool.nursery))
+                if transport is not None:
+                    return await self._open_http1(request, transport)
+                continue
+            started_at = trio.current_time()
+            try:
+                return await self._ask(connection, request)
+            except StreamReset:  # not looked at: RFC 9113 §8.7 has it sent again, elsewhere
+                refused.append(connection)
+            except trio.Cancelled:
+                connection.distrust(started_at)  # or the next one would wait for a dead peer too
+                raise
+        raise InvalidHandshake(f"the server refused the stream on {MAX_TRIES} connections")
+
+    async def _ask(self, connection: Http2Connection, request: ConnectRequest) -> Opened:
+        stream, headers = await request_websocket(connection, request.handshake, request.limits)
+        try:
+            agreement = request.handshake.check_http2_answer(headers)
+        except InvalidHandshake:
+            stream.abort()
+            raise
+        return Opened(
+            transport=stream,
+            agreement=agreement,
+            http_version="2",
+            request_headers=request.handshake.request_headers,
+            response_headers=headers,
+            rest=b"",
+        )
+
+    async def _dial_http2(self, request: ConnectRequest, nursery: trio.Nursery) -> Http2Connection | Transport | None:
+        """Connect and offer HTTP/2.
+
+        Returns:
+            The HTTP/2 connection, which takes WebSockets; or the transport, if the server chose HTTP/1.1; None if it
+            chose HTTP/2 and takes no WebSockets over it.
+        """
+        transport = await self._secure(request, HTTP2_ALPN)
+        if isinstance(transport, TLSTransport) and transport.alpn != "h2":
+            return transport
+        connection = Http2Connection(transport, request.limits, self._counts, nursery, max_streams=self._max_streams)
+        try:
+            connection.start(shield=True)
+            await connection.wait_settled()
+        except BaseException:  # cancelled, or the nursery is closed: nothing is left open
+            connection.close()
+            raise
+        if connection.ended:
+            error = connection.error
+            if isinstance(error, OSError):
+                raise error
+            raise InvalidHandshake(
+                f"HTTP/2 ended before it began: {error or 'the server closed the connection'!s:.256}"
+            )
+        if not connection.extended_connect:  # RFC 8441 §3
+            connection.close()
+            return None
+        return connection
+
+    async def _secure(self, request: ConnectRequest, alpn: Sequence[str]) -> Transport:
+        """Connect, and do TLS if the URL asks for it."""
+        transport = await self._connect(request)
+        if not request.url.secure:
+            return transport
+        try:
+            return await start_tls(transport, self._context(request), request.url.host, alpn)
+        except BaseException:  # cancelled or failed: nothing is left open
+            transport.abort()
+            raise
+
+    def _context(self, request: ConnectRequest) -> ssl.SSLContext:
+        return request.ssl_context or self._ssl_context or default_ssl_context()
+
+    def _pool_key(self, request: ConnectRequest) -> tuple[Hashable, ...]:
+        """What two requests must have in common to share a connection; a subclass adds what it depends on."""
+        url = request.url
+        return (url.secure, url.host, url.port, self._context(request) if url.secure else None)
 
     async def _connect(self, request: ConnectRequest) -> Transport:
         """Connect to the URL's host and port, before TLS. Cancelled, nothing is left open."""

@@ -85,7 +85,7 @@ class _Call:
                     instruments=self.connection.instruments,
                     nursery=nursery,
                 )
-                opened = await (self.dispatcher or Agent()).open(request)
+                opened = await (self.dispatcher or Agent(allow_h2=False)).open(request)
             try:
                 url = str(address)
                 return start_websocket(opened, self.connection, nursery, url=url, is_client=True, shield=shield)
@@ -120,7 +120,8 @@ async def open_websocket(
         url: ``ws:`` or ``wss:``; ``http:`` and ``https:`` are taken for these. User name and password become Basic
             authorization. No fragment.
         protocols: the subprotocols to offer, the preferred first. If any are, the server must choose one.
-        dispatcher: how to connect; None: straight, by an :class:`Agent` of this call's own.
+        dispatcher: how to connect; None: straight, over HTTP/1.1. An :class:`Agent` speaks HTTP/2 too, and carries
+            many WebSockets on one connection.
         headers: what to add to the request: a mapping, or pairs of names and values.
         origin: the Origin to send, as a browser would; None: none.
         ssl_context: for ``wss``, in place of the dispatcher's; None: that, or verification against the system's

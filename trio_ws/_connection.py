@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ._attendant import Attendant
+from ._bucket import TokenBucket
 from ._close import GOING_AWAY, NO_STATUS, NORMAL, POLICY_VIOLATION
 from ._exceptions import (
     ConnectionClosed,
@@ -37,7 +38,7 @@ from ._exceptions import (
 )
 from ._keepalive import KeepaliveClock
 from ._outbox import Outbox
-from ._pings import Pings, TokenBucket
+from ._pings import Pings
 from ._statistics import Statistics
 from ._wire.protocol import State
 from ._wire.reader import MESSAGE_OVERHEAD, Ping, Pong

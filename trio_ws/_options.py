@@ -36,6 +36,10 @@ def _check_number(owner: object, name: str, value: object, least: float, *, opti
         raise ValueError(f"{type(owner).__name__}({name}={value!r}): it must be a number from {least:g}{none}")
 
 
+_FROM_ZERO = ("max_message_size", "close_linger", "max_body_size", "h2_max_refused", "h2_max_continuations")
+_MAX_WINDOW = 2**31 - 1  # RFC 9113 §6.9.1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a peer may cost us, at most; None means no limit.
@@ -56,6 +60,26 @@ class Limits:
         max_head_size: bytes of a whole HTTP head; over it 431.
         max_body_size: bytes of an HTTP body that is read, of a rejection say; what is over it is dropped.
         close_linger: seconds to wait for the peer to close its side of TCP after both Close frames.
+        h2_max_streams: streams that a peer may have open on one HTTP/2 connection; one more is refused with
+            REFUSED_STREAM. A stream counts until its handler has ended.
+        h2_max_refused: streams refused so on one connection; over it the connection ends with ENHANCE_YOUR_CALM, as
+            with all limits below that say nothing else.
+        h2_max_streams_total: streams that one connection carries in its life; then it takes no more, with GOAWAY, and
+            ends with the last of them.
+        h2_stream_window: bytes that a peer may send on one stream ahead of what the application has taken.
+        h2_reset_burst: streams that a peer may reset, or make us reset, at once.
+        h2_reset_rate: streams a second that it may reset on and on.
+        h2_control_burst: frames that nothing comes of, such as PING and SETTINGS, that a peer may send at once.
+        h2_control_rate: such frames a second on and on.
+        h2_queued_control: frames that may wait for a peer that does not read what it asked for.
+        h2_max_settings: settings in one frame.
+        h2_max_continuations: CONTINUATION frames of one header block, which may have twice max_head_size bytes.
+        h2_header_timeout: seconds from the first frame of a header block to its last.
+        h2_max_empty_data: DATA frames in a row that bring nothing and end nothing.
+        h2_small_data: what DATA frames under 256 bytes may cost while nobody has read them: 256 each, less its bytes.
+        h2_stall_timeout: seconds that we wait for the peer to open its window to what we have to send; then the stream
+            is reset with CANCEL.
+        h2_idle_timeout: seconds that a connection without streams is kept; then it ends with GOAWAY.
 
     Raises:
         ValueError: a value is no number, or too small.
@@ -74,17 +98,36 @@ class Limits:
     max_head_size: int = 16384
     max_body_size: int = 65536
     close_linger: float = 2.0
+    h2_max_streams: int = 100
+    h2_max_refused: int | None = 100
+    h2_max_streams_total: int | None = 10_000
+    h2_stream_window: int = 2**16
+    h2_reset_burst: int | None = 100
+    h2_reset_rate: float = 10.0
+    h2_control_burst: int | None = 1000
+    h2_control_rate: float = 100.0
+    h2_queued_control: int | None = 1000
+    h2_max_settings: int = 32
+    h2_max_continuations: int = 8
+    h2_header_timeout: float = 5.0
+    h2_max_empty_data: int | None = 10
+    h2_small_data: int | None = 2**18
+    h2_stall_timeout: float = 60.0
+    h2_idle_timeout: float = 60.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name == "max_fragments" and value == "auto":
                 continue
-            least = 0 if field.name in ("max_message_size", "control_rate", "close_linger", "max_body_size") else 1
+            least = 0 if field.name in _FROM_ZERO or field.name.endswith(("_rate", "_timeout")) else 1
             _check_number(self, field.name, value, least, optional="None" in str(field.type))
             # What counts bytes or things goes to zlib and to slices, which take an int of a machine word.
             if "int" in str(field.type) and value is not None and not (isinstance(value, int) and value < 2**62):
                 raise ValueError(f"Limits({field.name}={value!r}): it must be an int below 2**62")
+        for name in ("h2_max_streams", "h2_stream_window"):  # what HTTP/2 has 31 bits for
+            if getattr(self, name) > _MAX_WINDOW:
+                raise ValueError(f"Limits({name}={getattr(self, name)!r}): it must be at most 2**31 - 1")
 
     @property
     def fragments(self) -> float:

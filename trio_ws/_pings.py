@@ -1,8 +1,7 @@
-"""Pings that wait for their pongs, and how many control frames a peer may send."""
+"""Pings that wait for their pongs."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import trio
@@ -58,25 +57,3 @@ class Pings:
         """Wake everyone who waits: no pong will come any more."""
         for waiter in self._waiters:
             waiter.parking_lot.unpark_all()
-
-
-class TokenBucket:
-    """Allows ``burst`` things at once and ``rate`` a second on and on; ``burst=None`` allows everything."""
-
-    __slots__ = ("_burst", "_filled_at", "_rate", "_tokens")
-
-    def __init__(self, burst: int | None, rate: float) -> None:
-        self._burst = math.inf if burst is None else burst
-        self._rate = rate
-        self._tokens: float = self._burst
-        self._filled_at = -math.inf
-
-    def take(self, now: float) -> bool:
-        """Take one; False when there is none."""
-        if self._filled_at != -math.inf:
-            self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
-        self._filled_at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ._net.http1 import BODILESS
+from ._net.exchange import BODILESS
 from ._nursery import BackgroundNursery
 from ._opening import Opened, start_websocket
 from ._websocket_stream import WebSocketStream
@@ -18,7 +18,7 @@ from ._wire.handshake import check_headers, choose_protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from ._net.http1 import Http1Exchange
+    from ._net.exchange import Exchange
     from ._opening import ConnectionOptions
     from ._websocket import WebSocket
     from ._wire.headers import Headers, HeadersLike
@@ -90,7 +90,7 @@ class WebSocketRequest:
 
     def __init__(
         self,
-        exchange: Http1Exchange,
+        exchange: Exchange,
         options: ConnectionOptions,
         protocols: tuple[str, ...],
         accepted: set[WebSocket],

@@ -7,6 +7,9 @@ import errno
 import logging
 import math
 import os
+import socket
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, overload
 
 import trio
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from ._instrument import Instrument
+    from ._net.http2_gate import Http2Statistics
     from ._net.listen import Place
     from ._options import Origins
     from ._request import WebSocketRequest
@@ -49,6 +53,7 @@ class ServerKeywords(SharedKeywords, total=False):
     ssl_context: ssl.SSLContext | None
     protocols: str | Iterable[str]
     origins: Origins | Iterable[str | None]
+    allow_h2: bool
     http_handler: HTTPHandler | None
 
 
@@ -66,6 +71,7 @@ def _check_options(**options: Unpack[ServerKeywords]) -> ServiceOptions:
         ssl_context=given["ssl_context"],
         protocols=check_protocols(given["protocols"]),
         origins=check_origins(given["origins"]),
+        allow_h2=given["allow_h2"],
         http_handler=http_handler,
         connect_timeout=given["connect_timeout"],
     )
@@ -79,6 +85,7 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
     *,
     protocols: str | Iterable[str] = (),
     origins: Origins | Iterable[str | None] = SAME_ORIGIN,
+    allow_h2: bool = True,
     http_handler: HTTPHandler | None = None,
     compression: Compression | None = Compression(),
     limits: Limits = Limits(),
@@ -99,7 +106,7 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
 
     A peer can never end the server. What a handler raises is logged to ``trio_ws.server`` and ends its connection only:
     with HTTP status 500 before it has answered, with Close 1011 after; ConnectionClosed is no error. A request that
-    asks for no WebSocket is answered with 426 (405 unless it is GET or HEAD), or by ``http_handler``.
+    asks for no WebSocket is answered with 426 (405 unless it is GET or HEAD, and over HTTP/2), or by ``http_handler``.
 
     Args:
         handler: ``async def handler(request: WebSocketRequest)``, run in a task of its own for each request.
@@ -110,6 +117,8 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
         protocols: the subprotocols that are spoken, the preferred first.
         origins: which Origin headers are taken: SAME_ORIGIN, those that name the host the request is for; an iterable
             of exact origins, with None among them for no Origin; or None: any. Others get 403.
+        allow_h2: speak HTTP/2 (RFC 8441) too: where TLS agrees on it by ALPN, which is set on ``ssl_context``; and
+            without TLS where a client begins with it.
         http_handler: ``async def http_handler(request: HTTPRequest) -> HTTPResponse`` for what asks for no WebSocket.
         compression: how to accept and use permessage-deflate; None: do not.
         limits: what a client may cost us.
@@ -136,6 +145,7 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
         ssl_context=ssl_context,
         protocols=protocols,
         origins=origins,
+        allow_h2=allow_h2,
         http_handler=http_handler,
         compression=compression,
         limits=limits,
@@ -222,11 +232,16 @@ class WebSocketServer:
                 self._accept_rest()
             self._close_listeners()
 
+    def statistics(self) -> Http2Statistics:
+        """What its HTTP/2 connections have counted so far; a copy."""
+        counts = self._service.http2
+        return replace(counts, limits_passed=dict(counts.limits_passed))
+
     async def aclose(self, code: int = GOING_AWAY, reason: str = "") -> None:
         """Stop accepting, close every WebSocket, wait for the handlers; then ``serve_websocket`` returns.
 
-        Requests that are still coming get 503. A handler that has not ended after ``close_timeout`` seconds is
-        cancelled. Cancelled itself, it drops everything at once.
+        Requests that are still coming get 503; over HTTP/2 each connection gets GOAWAY. A handler that has not ended
+        after ``close_timeout`` seconds is cancelled. Cancelled itself, it drops everything at once.
 
         Args:
             code: what to close with: 1001 by default; 1012 says that the service restarts.
@@ -358,7 +373,8 @@ async def wrap_server_stream(
         nursery: where the connection's tasks run.
         stream: any stream.
         handler: served in the nursery, as :func:`serve_websocket` does it, while this returns at once. None: wait for
-            the request and return it, to accept or reject here.
+            the request and return it, to accept or reject here; over HTTP/2 the first, and the connection carries no
+            other.
         options: the keyword arguments of :func:`serve_websocket` from ``ssl_context`` on, but ``max_connections``.
 
     Raises:
@@ -376,7 +392,7 @@ async def wrap_server_stream(
             await trio.lowlevel.checkpoint()
             nursery.start_soon(service.serve, transport, handler)
             return None
-        request = await service.read_request(transport)
+        request = await service.read_request(transport, partial(service.take_http2, nursery))
         if request is None:
             raise InvalidHandshake("the stream brought no request for a WebSocket that may be accepted")
         nursery.start_soon(request._drop_if_unanswered)

@@ -114,7 +114,7 @@ def test_the_fullest_http2_request() -> None:
         ("x-a", "2"),
         ("cookie", "c=d"),
     ]
-    assert client.request_headers.raw == tuple(fields[5:])
+    assert client.request_headers.raw == (("host", "example.com:8443"), *fields[5:])
 
 
 def test_the_plainest_http2_request() -> None:

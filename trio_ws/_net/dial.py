@@ -13,6 +13,8 @@ from .tls import TLSTransport
 from .transport import SocketTransport, detach_socket
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .._transport import Transport
 
 
@@ -34,15 +36,20 @@ async def dial_unix(path: str | os.PathLike[str]) -> SocketTransport:
     return SocketTransport(detach_socket(await trio.open_unix_socket(os.fspath(path))))
 
 
-async def start_tls(below: Transport, context: ssl.SSLContext, server_hostname: str) -> TLSTransport:
+async def start_tls(
+    below: Transport, context: ssl.SSLContext, server_hostname: str, alpn: Sequence[str] = ("http/1.1",)
+) -> TLSTransport:
     """Begin TLS as a client on a transport, and verify the server as ``context`` says.
+
+    Args:
+        alpn: the protocols to offer, the preferred first.
 
     Raises:
         ssl.SSLError: the handshake or the verification failed; ``below`` is still the caller's to abort.
         OSError: the transport broke.
     """
     # RFC 6066 §3: without the dot that may end a domain name.
-    tls = TLSTransport(below, context, server_side=False, server_hostname=server_hostname.removesuffix("."))
+    tls = TLSTransport(below, context, server_side=False, server_hostname=server_hostname.removesuffix("."), alpn=alpn)
     await tls.handshake()
     return tls
 

@@ -16,6 +16,7 @@ import trio
 from .._exceptions import HandshakeRejected, InvalidHandshake
 from .._wire.handshake import Refusal, http1_answer
 from .._wire.headers import Headers
+from .exchange import BODILESS
 
 if TYPE_CHECKING:
     from .._options import Compression, Limits
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 MAX_INFORMATIONAL = 8  # answers of 1xx before the one that counts
 
 _CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
-BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+HTTP2_HEAD = b"PRI * HTTP/2.0\r\n\r\n"  # RFC 9113 §3.4: the preface up to a blank line
 
 _BLANK_LINE = b"\r\n\r\n"
 _OURS = ("connection", "content-length", "transfer-encoding")
@@ -41,6 +42,14 @@ class RequestHead:
     target: str
     http_version: str
     headers: Headers
+
+
+class Http2Preface(Exception):
+    """HTTP/2 begins where a request was expected (RFC 9113 §3.3); ``data`` is what was read."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__("HTTP/2 begins")
+        self.data = data
 
 
 class HeadError(Exception):
@@ -59,12 +68,15 @@ async def read_request(transport: Transport, limits: Limits) -> tuple[RequestHea
 
     Raises:
         Refusal: the head is malformed, too large or of another version: 400, 414, 431, 501 or 505.
+        Http2Preface: it is no head: HTTP/2 begins.
     """
     try:
         read = await _read_head(transport, b"", limits)
         if read is None:
             return None
         head, rest = read
+        if head == HTTP2_HEAD:
+            raise Http2Preface(head + rest)
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.max_head_size)
         connection.receive_data(head)
         request = connection.next_event()

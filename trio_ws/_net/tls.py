@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from typing import TYPE_CHECKING
 
 import trio
 
 from .._transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PLAIN_SIZE = 2**16
 
@@ -24,12 +28,20 @@ class TLSTransport(Transport):
         context: how to verify and what to speak.
         server_side: which side of TLS this is.
         server_hostname: whom a client expects; None on a server.
+        alpn: the protocols to offer or to choose from, the preferred first (RFC 7301). They are set on ``context``,
+            where Python's ssl keeps them, in the same step that makes the TLS object of it. None: as they are there.
     """
 
     __slots__ = ("_below", "_ended", "_held", "_incoming", "_outgoing", "_unencrypted", "_unread", "tls")
 
     def __init__(
-        self, below: Transport, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None = None
+        self,
+        below: Transport,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool,
+        server_hostname: str | None = None,
+        alpn: Sequence[str] | None = None,
     ) -> None:
         self._below = below
         self.error = None
@@ -39,6 +51,8 @@ class TLSTransport(Transport):
         self._held = trio.lowlevel.ParkingLot()  # who waits for that to end
         self._unread = False  # the handshake left records for read() to look at
         self._ended = False
+        if alpn is not None:
+            context.set_alpn_protocols(alpn)
         self.tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
         )
@@ -66,6 +80,11 @@ class TLSTransport(Transport):
     @property
     def remote_address(self) -> object:
         return self._below.remote_address
+
+    @property
+    def alpn(self) -> str | None:
+        """The protocol that the handshake agreed on, None if on none."""
+        return self.tls.selected_alpn_protocol()
 
     async def handshake(self) -> None:
         """Do the TLS handshake.

@@ -19,7 +19,9 @@ from .opening import (
     http1_answer,
     http2_answer,
     read_http1_request,
+    read_http2_plain,
     read_http2_request,
+    split_pseudo_headers,
     wants_websocket,
 )
 from .origins import check_origin, check_origins
@@ -43,6 +45,8 @@ __all__ = [
     "http2_answer",
     "new_key",
     "read_http1_request",
+    "read_http2_answer",
+    "read_http2_plain",
     "read_http2_request",
     "wants_websocket",
 ]
@@ -94,7 +98,7 @@ class ClientHandshake:
 
     @property
     def request_headers(self) -> Headers:
-        """The headers of the request that was made last, without pseudo headers; none before the first."""
+        """The headers of the request that was made last, with :authority of HTTP/2 as Host; none before the first."""
         return self._request_headers
 
     def http1_request(self) -> tuple[str, str, list[tuple[str, str]]]:
@@ -113,7 +117,7 @@ class ClientHandshake:
     def http2_request(self) -> list[tuple[str, str]]:
         """Make the header block of an extended CONNECT; no key, no Host, no Upgrade (RFC 8441 §5)."""
         fields = [(name.lower(), value) for name, value in self._fields]
-        self._request_headers = Headers(fields)
+        self._request_headers = Headers([("host", self._host), *fields])
         return [
             (":method", "CONNECT"),
             (":protocol", "websocket"),
@@ -172,6 +176,24 @@ class ClientHandshake:
             return check_answer(extensions, self._compression)
         except ValueError as error:
             raise InvalidHandshake(f"the server's Sec-WebSocket-Extensions {answer!r:.256}: {error}") from error
+
+
+def read_http2_answer(fields: list[tuple[str, str]]) -> tuple[int, Headers]:
+    """Read the header block of an answer over HTTP/2: its status and its headers.
+
+    Raises:
+        InvalidHandshake: it is malformed.
+
+    Source: RFC 9113 §8.2 and §8.3.2.
+    """
+    try:
+        pseudo, ordinary = split_pseudo_headers(fields, frozenset({":status"}))
+    except Refusal as refusal:
+        raise InvalidHandshake(f"the server's answer is malformed: {refusal.reason_text}") from None
+    status = pseudo.get(":status", "")
+    if len(status) != 3 or not status.isascii() or not status.isdecimal() or not "200" <= status < "600":
+        raise InvalidHandshake(f"the server's answer has no status: {status!r:.256}")
+    return int(status), Headers(ordinary)
 
 
 def _choose_host(url: WebSocketURL, added: Headers) -> str:

@@ -58,7 +58,7 @@ class OpeningRequest:
 
     Attributes:
         target: the path and the query as they were sent, without scheme and host.
-        headers: the header fields, without the pseudo headers of HTTP/2.
+        headers: the header fields; of the pseudo headers of HTTP/2 only :authority, as Host.
         http_version: "1.1" or "2".
         secure: the connection that it came on is TLS.
         host: Host or :authority as it was sent.
@@ -148,7 +148,7 @@ def read_http2_request(headers: list[tuple[str, str]], *, secure: bool) -> Openi
 
     Source: RFC 8441 §4 and §5, RFC 9113 §8.2 and §8.3.
     """
-    pseudo, fields = _split_pseudo_headers(headers)
+    pseudo, fields = split_pseudo_headers(headers, _PSEUDO_HEADERS)
     if pseudo.get(":protocol", "").lower() != "websocket":
         raise Refusal(501, "CONNECT is for the protocol websocket only.")
     if pseudo.keys() != _PSEUDO_HEADERS or pseudo[":method"] != "CONNECT" or pseudo[":scheme"] not in ("http", "https"):
@@ -161,6 +161,8 @@ def read_http2_request(headers: list[tuple[str, str]], *, secure: bool) -> Openi
     # RFC 9113 §8.3.1: a Host that is there must say the same.
     if len(others) > 1 or not all(_is_same_authority(other, host, pseudo[":scheme"]) for other in others):
         raise Refusal(400, "Host must be the same as :authority.")
+    if not others:  # so that nobody needs to know which HTTP it was
+        ordinary = Headers([("host", host), *ordinary.raw])
     # RFC 8441 §5: HTTP/2 has no Upgrade, so no 426 either.
     _check_version(ordinary, 400, (_SUPPORTED,))
     # RFC 8441 §5 does without the key, but there are clients that send one and want it answered.
@@ -173,6 +175,27 @@ def read_http2_request(headers: list[tuple[str, str]], *, secure: bool) -> Openi
         host=host,
         key=keys[0] if len(keys) == 1 and is_key(keys[0]) else None,
     )
+
+
+def read_http2_plain(headers: list[tuple[str, str]]) -> tuple[str, str, Headers]:
+    """Read an HTTP/2 request that is no CONNECT: its method, its target and its headers.
+
+    Raises:
+        Refusal: 400; it is malformed.
+
+    Source: RFC 9113 §8.2 and §8.3.1.
+    """
+    pseudo, fields = split_pseudo_headers(headers, _PSEUDO_HEADERS - {":protocol"})
+    method, target, host = pseudo.get(":method", ""), pseudo.get(":path", ""), pseudo.get(":authority")
+    if not is_token(method) or pseudo.get(":scheme") not in ("http", "https"):
+        raise Refusal(400, "A request needs :method, :scheme and :path.")
+    if not _VISIBLE.issuperset(target) or not (target.startswith("/") or (target == "*" and method == "OPTIONS")):
+        raise Refusal(400, ":path must be visible ASCII that begins with a slash.")
+    if host is not None:
+        if not _is_authority(host):
+            raise Refusal(400, ":authority must be valid.")
+        fields = [("host", host), *((name, value) for name, value in fields if name != "host")]
+    return method, target, Headers(_join_cookies(fields))
 
 
 def choose_protocol(request: OpeningRequest, protocols: tuple[str, ...]) -> str | None:
@@ -307,15 +330,23 @@ def _check_extensions(headers: Headers) -> None:
         raise Refusal(400, f"Sec-WebSocket-Extensions must have {MAX_EXTENSIONS} offers at most.")
 
 
-def _split_pseudo_headers(headers: list[tuple[str, str]]) -> tuple[dict[str, str], list[tuple[str, str]]]:
+def split_pseudo_headers(
+    headers: list[tuple[str, str]], allowed: frozenset[str]
+) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Take a header block of HTTP/2 apart, and check all of it.
+
+    Raises:
+        Refusal: 400; a pseudo header is not allowed, or a name or a value breaks a rule.
+
+    Source: RFC 9113 §8.2 and §8.3.
+    """
     pseudo: dict[str, str] = {}
     fields: list[tuple[str, str]] = []
     for name, value in headers:
         _check_http2_field(name, value)
         if not name.startswith(":"):
             fields.append((name, value))
-        elif fields or name in pseudo or name not in _PSEUDO_HEADERS:
-            # RFC 9113 §8.3.
+        elif fields or name in pseudo or name not in allowed:
             raise Refusal(400, "A pseudo header is unknown, comes twice, or follows a header.")
         else:
             pseudo[name] = value

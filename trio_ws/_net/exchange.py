@@ -1,0 +1,38 @@
+"""A request for a WebSocket that waits for its answer, whichever HTTP brought it."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from .._options import Compression
+    from .._transport import Transport
+    from .._wire.handshake import Agreement, OpeningRequest
+    from .._wire.headers import Headers, HeadersLike
+
+BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+
+
+class Exchange(Protocol):
+    """A request and the way to answer it, once.
+
+    Attributes:
+        transport: where it came from, and what carries the WebSocket.
+        request: what it asks for.
+        rest: bytes that came after it.
+    """
+
+    @property
+    def transport(self) -> Transport: ...
+    @property
+    def request(self) -> OpeningRequest: ...
+    @property
+    def rest(self) -> bytes: ...
+    def accept(
+        self, *, protocol: str | None, compression: Compression | None, headers: HeadersLike
+    ) -> tuple[Headers, Agreement]:
+        """Accept; the transport is the WebSocket's from here on. Returns what was answered, and agreed."""
+
+    async def refuse(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Answer with another status."""

@@ -1,0 +1,160 @@
+"""The way out of an HTTP/2 connection: what may go now, and in whose turn.
+
+Rules:
+
+1. What a stream may send is the least of its window, the connection's, and a frame (RFC 9113 §5.2, §6.9). Windows are
+   the peer's to give, can be negative, and are kept here.
+2. Streams that have something to send take turns of one frame, and only while the transport below holds less than a
+   batch: so what a sibling writes waits behind one batch and one frame of each, however much a stream has to send.
+3. Control frames go before DATA, and what a step of reading made goes in one write. They are not flow-controlled, so
+   how many may wait for a peer that does not read is limited.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from .http2_gate import MAX_FRAME_SIZE, Breach, ErrorCode, Kind, allowed, frame_header
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .._options import Limits
+    from .._transport import Transport
+    from .http2_gate import Gate
+    from .http2_stream import Http2Stream
+
+BATCH_SIZE = 2**16
+MAX_WINDOW = 2**31 - 1
+DEFAULT_WINDOW = 2**16 - 1
+
+_UPDATES_PER_FRAME = 20.0  # WINDOW_UPDATE frames that a DATA frame of ours may bring
+
+
+class Outlet:
+    """What a connection sends.
+
+    Args:
+        below: takes the bytes.
+        gate: is told what our DATA allows the peer to send.
+        limits: what a peer may cost us.
+        clock: tells the time.
+    """
+
+    __slots__ = (
+        "_below",
+        "_clock",
+        "_control",
+        "_gate",
+        "_limits",
+        "_queued_control",
+        "_turns",
+        "stalled",
+        "window",
+    )
+
+    def __init__(self, below: Transport, gate: Gate, limits: Limits, clock: Callable[[], float]) -> None:
+        self._below = below
+        self._gate = gate
+        self._limits = limits
+        self._clock = clock
+        self._control: list[bytes] = []
+        self._queued_control = 0
+        self._turns: deque[Http2Stream] = deque()
+        self.window = DEFAULT_WINDOW
+        self.stalled: dict[Http2Stream, float] = {}  # streams that have no window, and since when
+
+    @property
+    def blocked(self) -> bool:
+        """Whether what a stream writes now would wait."""
+        return self.window <= 0 or self._below.unsent >= BATCH_SIZE
+
+    def control(self, frame: bytes) -> None:
+        """Send a control frame with the next :meth:`flush`."""
+        self._control.append(frame)
+
+    def send_now(self, stream: Http2Stream, data: bytes) -> bool:
+        """Send the whole of a short write at once, if nothing is before it."""
+        size = len(data)
+        if self._turns or size > MAX_FRAME_SIZE or size > stream.send_window or size > self.window:
+            return False
+        if self._control or self._below.unsent >= BATCH_SIZE:
+            return False
+        self._below.write(self._frame(stream, data))
+        return True
+
+    def queue(self, stream: Http2Stream) -> None:
+        """Give a stream its turn, if it has none and can send."""
+        if stream.waits_for_turn or not stream.outgoing:
+            return
+        if stream.send_window <= 0:
+            self.stalled.setdefault(stream, self._clock())
+            return
+        self.stalled.pop(stream, None)
+        stream.waits_for_turn = True
+        self._turns.append(stream)
+
+    def forget(self, stream: Http2Stream) -> None:
+        """Forget a stream that has ended."""
+        self.stalled.pop(stream, None)
+
+    def open_window(self, increment: int) -> None:
+        """Take a WINDOW_UPDATE for the connection."""
+        self.window += increment
+        if self.window > MAX_WINDOW:  # RFC 9113 §6.9.1
+            raise Breach(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window is too large")
+        for stream in self._turns:
+            self.stalled.pop(stream, None)
+
+    def flush(self) -> None:
+        """Send what may go now.
+
+        Raises:
+            Breach: too many control frames wait for a peer that does not read.
+        """
+        if self._control:
+            self._flush_control()
+        while self._turns and self._below.unsent < BATCH_SIZE:
+            frames = self._take_turns(BATCH_SIZE - self._below.unsent)
+            if not frames:
+                break
+            self._below.write(b"".join(frames))
+            if self._control:  # END_STREAM, behind its DATA
+                self._flush_control()
+
+    def _flush_control(self) -> None:
+        frames, self._control = self._control, []
+        self._below.write(frames[0] if len(frames) == 1 else b"".join(frames))
+        self._queued_control = self._queued_control + len(frames) if self._below.unsent else 0
+        if self._queued_control > allowed(self._limits.h2_queued_control):
+            text = "too many control frames wait for a peer that does not read"
+            raise Breach(ErrorCode.ENHANCE_YOUR_CALM, text, "h2_queued_control")
+
+    def _take_turns(self, room: int) -> list[bytes]:
+        frames: list[bytes] = []
+        while room > 0 and self._turns:
+            if self.window <= 0:
+                for stream in self._turns:
+                    self.stalled.setdefault(stream, self._clock())
+                break
+            stream = self._turns.popleft()
+            size = min(len(stream.outgoing), stream.send_window, self.window, MAX_FRAME_SIZE)
+            if size > 0:
+                frames.append(self._frame(stream, stream.take(size)))
+                room -= size
+            if stream.outgoing and stream.send_window > 0:
+                self._turns.append(stream)
+                continue
+            stream.waits_for_turn = False
+            if stream.outgoing:
+                self.stalled.setdefault(stream, self._clock())
+        return frames
+
+    def _frame(self, stream: Http2Stream, data: bytes) -> bytes:
+        size = len(data)
+        stream.send_window -= size
+        self.window -= size
+        self._gate.counts.data_frames_sent += 1
+        self._gate.allow_window_updates(_UPDATES_PER_FRAME)
+        return frame_header(size, Kind.DATA, 0, stream.id) + data
