@@ -16,7 +16,7 @@ from ._exceptions import InvalidHandshake
 from ._instrument import check_instruments
 from ._net.dial import default_ssl_context, dial_tcp, dial_unix, start_tls
 from ._net.http1 import upgrade
-from ._net.http2 import Http2Connection
+from ._net.http2_connection import Http2Connection
 from ._net.http2_exchange import request_websocket
 from ._net.http2_gate import Http2Statistics
 from ._net.http2_stream import StreamReset

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ._net.http2 import Http2Connection
+from ._net.http2_connection import Http2Connection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Hashable

@@ -14,7 +14,7 @@ import trio
 
 from ._exceptions import ConnectionClosed
 from ._net.http1 import Http1Exchange, Http2Preface, RequestHead, answer_bytes, read_request, send_answer
-from ._net.http2 import Http2Connection
+from ._net.http2_connection import Http2Connection
 from ._net.http2_exchange import Http2Exchange, respond
 from ._net.http2_gate import Http2Statistics
 from ._net.tls import TLSTransport

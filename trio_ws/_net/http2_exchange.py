@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .._options import Compression, Limits
     from .._wire.handshake import Agreement, ClientHandshake, OpeningRequest
     from .._wire.headers import HeadersLike
-    from .http2 import Http2Connection
+    from .http2_connection import Http2Connection
     from .http2_stream import Http2Stream
 
 # RFC 9113 §8.2.2: they speak of one HTTP/1.1 connection. Our own length takes the place of the caller's.

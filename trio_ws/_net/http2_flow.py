@@ -72,7 +72,8 @@ class Outlet:
 
     def control(self, frame: bytes) -> None:
         """Send a control frame with the next :meth:`flush`."""
-        self._control.append(frame)
+        if frame:
+            self._control.append(frame)
 
     def send_now(self, stream: Http2Stream, data: bytes) -> bool:
         """Send the whole of a short write at once, if nothing is before it."""
