@@ -76,6 +76,6 @@ def autobahn(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """CPU time per message beside other libraries; the figures mean something on a quiet machine only."""
+    """CPU time beside other libraries; `nox -s bench -- echo flood` measures some groups, `-- --help` tells more."""
     install(session, "bench")
     session.run("python", "-m", "tests.benchmarks", *session.posargs)

@@ -1,0 +1,244 @@
+"""What is measured: groups of cases, each case a table with a row for every contender."""
+
+from __future__ import annotations
+
+import selectors
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tests.benchmarks.link import BINARY, frame
+from tests.benchmarks.processes import Cost, Pool, Process
+from tests.benchmarks.subjects import SUBJECTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tests.benchmarks.link import Link
+
+OURS = "trio_ws"
+NOWAIT = "trio_ws receive_nowait"
+CHECKPOINT = "bare trio checkpoint"
+RAW = "raw trio stream"
+
+SIZES = {"64 B": 64, "1 KiB": 2**10, "16 KiB": 2**14, "1 MiB": 2**20}
+ONE_BY_ONE = {"64 B": 1000, "1 KiB": 1000, "16 KiB": 400, "1 MiB": 16}  # messages of one round
+AT_ONCE = {"64 B": 5000, "1 KiB": 4000, "16 KiB": 800, "1 MiB": 24}
+ROLES = ("server", "client")
+HANDSHAKES = 40
+BROADCASTS = 5
+
+
+Work = Callable[["Process", int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One table: what is done, and by whom.
+
+    Attributes:
+        group: what it is asked for by.
+        role: which side is under test.
+        variant: "plain", "tls" or "deflate".
+        size: of a message, as it is shown; "" if messages do not matter.
+        count: messages of one round.
+        contenders: rows, and what each does: ``work(process, count)``.
+    """
+
+    group: str
+    role: str
+    variant: str
+    size: str
+    count: int
+    contenders: Mapping[str, tuple[str, Work]]
+
+    @property
+    def title(self) -> str:
+        """What stands above the table."""
+        words = {"echo": "echo", "flood": "flood received", "send": "flood sent", "handshake": "open and close"}
+        return ", ".join(filter(None, (words.get(self.group, self.group), self.size, self.role, self.variant)))
+
+
+Rounds = dict[str, list[Cost]]
+
+
+def run_case(case: Case, pool: Pool, rounds: int) -> Rounds:
+    """Measure every contender once in each round, after a short one that does not count."""
+    processes = {label: pool.get(name, case.role, case.variant) for label, (name, _) in case.contenders.items()}
+    for label, (_, work) in case.contenders.items():
+        work(processes[label], max(1, case.count // 10))
+    costs: Rounds = {label: [] for label in case.contenders}
+    for _ in range(rounds):
+        for label, (_, work) in case.contenders.items():
+            process = processes[label]
+            costs[label].append(process.measure(partial(work, process, case.count), case.count))
+    return costs
+
+
+def able(role: str, variant: str, *, raw: bool = False) -> list[str]:
+    """Name the sides under test that can do this."""
+    return [
+        name
+        for name, subject in SUBJECTS.items()
+        if role in subject.roles and variant in subject.variants and (raw or not subject.raw)
+    ]
+
+
+def echo_cases() -> Iterator[Case]:
+    """One message at a time, sent back."""
+    for variant in ("plain", "tls", "deflate"):
+        for label, size in SIZES.items():
+            if variant == "deflate" and label not in ("1 KiB", "16 KiB"):
+                continue
+            for role in ROLES:
+                rows = {name: (name, partial(echo, size)) for name in able(role, variant, raw=True)}
+                yield Case("echo", role, variant, label, ONE_BY_ONE[label], rows)
+
+
+def echo(size: int, process: Process, count: int) -> None:
+    """Have messages echoed, one by one."""
+    process.link.echo(size, count)
+
+
+def flood_cases() -> Iterator[Case]:
+    """Messages received as fast as they can be."""
+
+    for variant in ("plain", "tls", "deflate"):
+        for label, size in SIZES.items():
+            if variant == "deflate" and label != "1 KiB":
+                continue
+            for role in ROLES:
+                rows: dict[str, tuple[str, Work]] = {
+                    name: (name, partial(flood, "sink", size)) for name in able(role, variant)
+                }
+                rows[NOWAIT] = (OURS, partial(flood, "drain", size))
+                if label == "64 B":
+                    rows[CHECKPOINT] = (OURS, pass_checkpoints)
+                yield Case("flood", role, variant, label, AT_ONCE[label], rows)
+
+
+def flood(verb: str, size: int, process: Process, count: int) -> None:
+    """Flood it."""
+    process.link.flood(verb, size, count)
+
+
+def pass_checkpoints(process: Process, count: int) -> None:
+    """Have it pass bare checkpoints: what trio takes for itself."""
+    process.link.order(f"checkpoint {count}")
+    process.link.await_done()
+
+
+def send_cases() -> Iterator[Case]:
+    """Messages sent as fast as they can be."""
+    for variant in ("plain", "tls", "deflate"):
+        for label, size in SIZES.items():
+            if variant == "deflate" and label != "1 KiB":
+                continue
+            for role in ROLES:
+                rows = {name: (name, partial(take, size)) for name in able(role, variant)}
+                yield Case("send", role, variant, label, AT_ONCE[label], rows)
+
+
+def take(size: int, process: Process, count: int) -> None:
+    """Have messages sent."""
+    process.link.take(size, count)
+
+
+def handshake_cases() -> Iterator[Case]:
+    """Connections opened and closed, one after another."""
+    for variant in ("plain", "tls"):
+        for role in ROLES:
+            rows = {name: (name, open_and_close) for name in able(role, variant)}
+            yield Case("handshake", role, variant, "", HANDSHAKES, rows)
+
+
+def open_and_close(process: Process, count: int) -> None:
+    """Open and close connections."""
+    if process.role == "server":
+        for _ in range(count):
+            process.meet().close()
+        return
+    process.link.order(f"open {count}")
+    for _ in range(count):
+        process.meet().answer_close()
+    process.link.await_done()
+
+
+CASES: dict[str, Callable[[], Iterator[Case]]] = {
+    "echo": echo_cases,
+    "flood": flood_cases,
+    "send": send_cases,
+    "handshake": handshake_cases,
+}
+
+
+# ---- what needs many connections ----
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Memory of a server with many idle connections.
+
+    Attributes:
+        connections: how many.
+        variant: "plain" or "deflate".
+        each: bytes for each connection, by contender.
+    """
+
+    connections: int
+    variant: str
+    each: dict[str, float]
+
+
+def measure_idle(connections: int, variant: str, certificate: Path) -> Idle:
+    """Open connections to a fresh server of each contender, have one message echoed on each, and look."""
+    each = {}
+    for name in able("server", variant):
+        with ExitStack() as stack:
+            process = Process(name, "server", variant, certificate, stack)
+            links = [process.meet() for _ in range(10)]
+            before = process.memory()
+            for _ in range(connections):
+                links.append(process.meet())
+                links[-1].echo(64, 1)
+            each[name] = (process.memory() - before) / connections
+            for link in links:
+                link.sock.close()
+    return Idle(connections, variant, each)
+
+
+def broadcast_case(pool: Pool, connections: int, rounds: int) -> tuple[Case, Rounds]:
+    """Send a message to many connections, again and again; the cost is that of one message to one of them."""
+    names = able("server", "plain")
+    sent = BROADCASTS * connections
+    audience = {name: [pool.get(name, "server", "plain").meet() for _ in range(connections)] for name in names}
+
+    def work(process: Process, count: int) -> None:
+        broadcast(process.link, audience[process.name], max(1, count // connections))
+
+    case = Case(f"broadcast to {connections}", "server", "plain", "64 B", sent, {name: (name, work) for name in names})
+    costs = run_case(case, pool, rounds)
+    for links in audience.values():
+        for link in links:
+            link.sock.close()
+    return case, costs
+
+
+def broadcast(link: Link, audience: list[Link], count: int) -> None:
+    """Order broadcasts, and read them everywhere."""
+    missing = dict.fromkeys(audience, count * len(frame(BINARY, bytes(64), masked=False)))
+    with selectors.DefaultSelector() as selector:
+        for listener in audience:
+            selector.register(listener.sock, selectors.EVENT_READ, listener)
+        link.order(f"broadcast {count} 64")
+        while missing:
+            for key, _ in selector.select(60):
+                listener = key.data
+                missing[listener] -= len(listener.sock.recv(65536))
+                if not missing[listener]:
+                    del missing[listener]
+                    selector.unregister(listener.sock)
+    link.await_done()

@@ -1,0 +1,89 @@
+"""What the generator orders a side under test to do, in text messages; all libraries obey with the same loops.
+
+``VERB COUNT [SIZE]``, answered with "done" when it has been done: "echo" sends so many messages back, "sink" receives
+them with ``await receive()``, "drain" with ``receive_nowait()`` where there is one, "send" sends them, "open" opens and
+closes connections to the generator, "broadcast" sends to every connection but this one, "checkpoint" passes so many
+bare checkpoints of trio.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+Message = str | bytes
+
+DONE = "done"
+
+
+@dataclass(slots=True, eq=False)
+class Socket:
+    """One open WebSocket of any library: its own methods, with nothing between them and the loops."""
+
+    receive: Callable[[], Awaitable[Message]]
+    send: Callable[[Message], Awaitable[object]]
+    drain: Callable[[int], Awaitable[None]] | None = None
+
+
+@dataclass(slots=True)
+class Hands:
+    """What else a side under test can do."""
+
+    sockets: list[Socket] = field(default_factory=list)  # all that are open
+    open_one: Callable[[], Awaitable[None]] | None = None
+
+
+async def obey(socket: Socket, hands: Hands, closed: type[Exception]) -> None:
+    """Carry out orders until the connection ends, which the library tells by an exception of this type."""
+    receive, send = socket.receive, socket.send
+    hands.sockets.append(socket)
+    try:
+        while True:
+            order = await receive()
+            assert isinstance(order, str)
+            verb, *numbers = order.split()
+            await carry_out(verb, [int(number) for number in numbers], socket, hands)
+            await send(DONE)
+    except closed:
+        pass
+    finally:
+        hands.sockets.remove(socket)
+
+
+async def carry_out(verb: str, numbers: list[int], socket: Socket, hands: Hands) -> None:
+    """Carry out one order."""
+    receive, send = socket.receive, socket.send
+    count = numbers[0]
+    if verb == "echo":
+        for _ in range(count):
+            await send(await receive())
+    elif verb == "sink":
+        for _ in range(count):
+            await receive()
+    elif verb == "drain":
+        assert socket.drain is not None
+        await socket.drain(count)
+    elif verb == "send":
+        payload = bytes(numbers[1])
+        for _ in range(count):
+            await send(payload)
+    elif verb == "open":
+        assert hands.open_one is not None
+        for _ in range(count):
+            await hands.open_one()
+    elif verb == "broadcast":
+        payload = bytes(numbers[1])
+        others = [other.send for other in hands.sockets if other is not socket]
+        for _ in range(count):
+            for send_other in others:
+                await send_other(payload)
+    elif verb == "checkpoint":
+        for _ in range(count):
+            await trio.lowlevel.checkpoint()
+    else:
+        raise ValueError(f"no such order: {verb}")

@@ -1,0 +1,62 @@
+"""This library under test."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import trio
+
+import trio_ws
+from tests.benchmarks.orders import Hands, Socket, obey
+from tests.benchmarks.subjects import BIG, HOST, Task, say
+
+
+async def drain(websocket: trio_ws.WebSocket, count: int) -> None:
+    """Receive so many messages, without awaiting while there are some."""
+    receive_nowait = websocket.receive_nowait
+    missing = count
+    while missing:
+        await websocket.receive()
+        missing -= 1
+        try:
+            while missing:
+                receive_nowait()
+                missing -= 1
+        except trio.WouldBlock:
+            pass
+
+
+def bind(websocket: trio_ws.WebSocket) -> Socket:
+    """Give the methods their common form."""
+    return Socket(websocket.receive, websocket.send, partial(drain, websocket))
+
+
+async def main(task: Task) -> None:
+    """Serve or connect, and obey."""
+    hands = Hands()
+    options: dict[str, Any] = {
+        "limits": trio_ws.Limits(max_message_size=BIG),
+        "compression": trio_ws.Compression() if task.deflate else None,
+        "keepalive": None,
+    }
+
+    async def handle(request: trio_ws.WebSocketRequest) -> None:
+        async with request.accept() as websocket:
+            await obey(bind(websocket), hands, trio_ws.ConnectionClosed)
+
+    if task.role == "server":
+        serve = partial(trio_ws.serve_websocket, handle, HOST, 0, task.ssl_context, **options)
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(serve)
+            say(server.port)
+        return
+    connect = partial(trio_ws.open_websocket, task.url, ssl_context=task.ssl_context, **options)
+
+    async def open_one() -> None:
+        async with connect():
+            pass
+
+    hands.open_one = open_one
+    async with connect() as websocket:
+        await obey(bind(websocket), hands, trio_ws.ConnectionClosed)

@@ -1,0 +1,102 @@
+"""Processes under test: started once for a run, and what they have used."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.benchmarks.certificates import context_for
+from tests.benchmarks.link import TIMEOUT, Link, accept, connect
+from tests.benchmarks.subjects import HOST, SUBJECTS
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one message took, in seconds: of the CPU of the side under test, and of the clock."""
+
+    cpu: float
+    wall: float
+
+
+class Process:
+    """One side under test, and a connection to it.
+
+    Args:
+        name: of :data:`SUBJECTS`.
+        role: "server" or "client".
+        variant: "plain", "tls" or "deflate".
+        certificate: for TLS.
+        stack: ends it.
+    """
+
+    def __init__(self, name: str, role: str, variant: str, certificate: Path, stack: ExitStack) -> None:
+        self.name = name
+        self.subject = SUBJECTS[name]
+        self.role = role
+        self.port = 0
+        self._deflate = variant == "deflate"
+        opposite = "client" if role == "server" else "server"
+        self._context: ssl.SSLContext | None = context_for(opposite, certificate) if variant == "tls" else None
+        self._listener = stack.enter_context(socket.create_server((HOST, 0), backlog=2048))
+        self._listener.settimeout(TIMEOUT)
+        command = [sys.executable, "-m", "tests.benchmarks.subjects", name, role, variant]
+        command += ["--certificate", str(certificate), "--port", str(self._listener.getsockname()[1])]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        stack.callback(self._stop)
+        if role == "server":
+            assert self._process.stdout is not None
+            self.port = int(self._process.stdout.readline())
+        self.link = self.meet()
+
+    def _stop(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def meet(self) -> Link:
+        """Make one more connection, with this side's opening handshake."""
+        raw = self.subject.raw
+        if self.role == "server":
+            return connect(self.port, self._context, deflate=self._deflate, raw=raw)
+        return accept(self._listener, self._context, deflate=self._deflate, raw=raw)
+
+    def measure(self, work: Callable[[], object], count: int) -> Cost:
+        """Do work that makes the side under test handle so many messages."""
+        cpu, wall = self.cpu_seconds(), time.perf_counter()
+        work()
+        return Cost((self.cpu_seconds() - cpu) / count, (time.perf_counter() - wall) / count)
+
+    def cpu_seconds(self) -> float:
+        """Read the CPU time that it has used so far; the kernel counts it in nanoseconds."""
+        with open(f"/proc/{self._process.pid}/schedstat") as file:
+            return int(file.read().split()[0]) / 1e9
+
+    def memory(self) -> int:
+        """Read how many bytes of memory it holds."""
+        with open(f"/proc/{self._process.pid}/statm") as file:
+            return int(file.read().split()[1]) * 4096
+
+
+class Pool:
+    """The processes of one run."""
+
+    def __init__(self, certificate: Path, stack: ExitStack) -> None:
+        self._certificate = certificate
+        self._stack = stack
+        self._running: dict[tuple[str, str, str], Process] = {}
+
+    def get(self, name: str, role: str, variant: str) -> Process:
+        """Give the process for this, started when it is asked for first."""
+        key = name, role, variant
+        if key not in self._running:
+            self._running[key] = Process(name, role, variant, self._certificate, self._stack)
+        return self._running[key]
