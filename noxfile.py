@@ -63,7 +63,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def interop(session: nox.Session) -> None:
     """The tests against peers from outside Python: node, chromium, haproxy, redis-server and systemd must be there."""
-    install(session, "test")
+    install(session, "test", "brokers")
     session.run("pytest", "-m", "interop", *session.posargs)
 
 
