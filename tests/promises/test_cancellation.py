@@ -20,7 +20,7 @@ from ..cancellation.scenes import SCENES, TCP_SCENES
 from ..raw import open_files, raw_server
 from ..raw_peer import RawPeer
 from ..serving import LOCALHOST, live_tasks, serving, tls_contexts, until
-from .links import URL, link, linked
+from .links import CARRIERS, URL, link, linked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,7 +116,7 @@ async def test_200_sends_cancelled_at_random_leave_whole_messages(scene: Scene, 
 # ---- receive cancelled: nothing lost, nothing twice ----
 
 
-@pytest.mark.parametrize("carrier", ["tcp", "memory"])
+@pytest.mark.parametrize("carrier", ["tcp", "h2", "memory", "h2-memory"])
 async def test_10000_messages_are_received_once_by_a_receiver_that_is_always_cancelled(carrier: str) -> None:
     count = 10_000
     received: list[str | bytes] = []
@@ -257,7 +257,7 @@ async def test_a_shielded_clean_up_still_has_the_websocket_and_then_says_1001(ca
     assert ends == [(["log out"], 1001)]
 
 
-@pytest.mark.parametrize("carrier", ["tcp", "tls", "memory", "lockstep"])
+@pytest.mark.parametrize("carrier", CARRIERS)
 async def test_a_nursery_of_the_callers_that_is_cancelled_says_1001(carrier: str) -> None:
     with trio.fail_after(10):
         async with trio.open_nursery() as around:

@@ -19,7 +19,7 @@ from ..cancellation.scenes import SCENES, TCP_SCENES
 from ..raw import PING, TEXT, frame, reset
 from ..raw_peer import RawPeer, client_frame
 from ..serving import LOCALHOST, serving, until
-from .links import STREAMS, URL, link, linked
+from .links import CARRIERS, URL, link, linked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -146,7 +146,7 @@ async def test_a_close_behind_a_full_receive_buffer_hears_the_peers(scene: Scene
             assert websocket.close_info == CloseInfo(1000, "", was_clean=True)
 
 
-@pytest.mark.parametrize("carrier", ["tcp", "tls", "memory", "lockstep"])
+@pytest.mark.parametrize("carrier", CARRIERS)
 async def test_both_close_at_once(carrier: str) -> None:
     with trio.fail_after(10):
         for _ in range(20):
@@ -158,7 +158,7 @@ async def test_both_close_at_once(carrier: str) -> None:
                 assert server.close_info == CloseInfo(4001, "client", was_clean=True)
 
 
-@pytest.mark.parametrize("carrier", ["tcp", "tls", "memory", "lockstep"])
+@pytest.mark.parametrize("carrier", CARRIERS)
 async def test_closing_twice_and_from_many_tasks_closes_once(carrier: str) -> None:
     with trio.fail_after(10):
         async with linked(carrier) as (client, server):
@@ -176,7 +176,7 @@ async def test_closing_twice_and_from_many_tasks_closes_once(carrier: str) -> No
 @pytest.mark.parametrize("seed", range(50))
 async def test_closes_race_with_everything_else_and_the_codes_agree(seed: int) -> None:
     numbers = random.Random(seed)
-    carrier = numbers.choice(["tcp", "tls", *STREAMS])
+    carrier = numbers.choice(CARRIERS)
 
     async def use(websocket: trio_ws.WebSocket) -> None:
         calls: list[Callable[[], Awaitable[object]]] = [

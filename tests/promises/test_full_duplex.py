@@ -16,7 +16,7 @@ from trio_ws.testing import StallAfter
 from ..cancellation.scenes import SCENES, TCP_SCENES, Scene
 from ..raw_peer import RawPeer
 from ..serving import until
-from .links import URL, linked
+from .links import CARRIERS, URL, linked
 
 MEBIBYTE = 2**20
 (TCP_SERVER,) = (scene for scene in TCP_SCENES if not scene.is_client)
@@ -35,7 +35,7 @@ async def receive_all(websocket: trio_ws.WebSocket, message: bytes, count: int) 
 
 
 @pytest.mark.parametrize("size", [2**16, MEBIBYTE, 16 * MEBIBYTE], ids=["64KiB", "1MiB", "16MiB"])
-@pytest.mark.parametrize("carrier", ["tcp", "tls", "memory", "lockstep"])
+@pytest.mark.parametrize("carrier", CARRIERS)
 async def test_two_peers_that_both_send_64_mebibytes_while_receiving_finish(carrier: str, size: int) -> None:
     messages = [b"\x01" * size, b"\x02" * size]
     count = 64 * MEBIBYTE // size

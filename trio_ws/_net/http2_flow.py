@@ -6,8 +6,8 @@ Rules:
    the peer's to give, can be negative, and are kept here.
 2. Streams that have something to send take turns of one frame, and only while the transport below holds less than a
    batch: so what a sibling writes waits behind one batch and one frame of each, however much a stream has to send.
-3. Control frames go before DATA, and what a step of reading made goes in one write. They are not flow-controlled, so
-   how many may wait for a peer that does not read is limited.
+3. Control frames go before DATA, and what a step of reading made goes in one write. They wait for the batch below as
+   DATA does, and how many may wait is limited: a peer that does not read can still ask for more.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ class Outlet:
         "_control",
         "_gate",
         "_limits",
-        "_queued_control",
         "_turns",
         "stalled",
         "window",
@@ -60,7 +59,6 @@ class Outlet:
         self._limits = limits
         self._clock = clock
         self._control: list[bytes] = []
-        self._queued_control = 0
         self._turns: deque[Http2Stream] = deque()
         self.window = DEFAULT_WINDOW
         self.stalled: dict[Http2Stream, float] = {}  # streams that have no window, and since when
@@ -114,21 +112,19 @@ class Outlet:
         Raises:
             Breach: too many control frames wait for a peer that does not read.
         """
-        if self._control:
-            self._flush_control()
+        self._flush_control()
         while self._turns and self._below.unsent < BATCH_SIZE:
             frames = self._take_turns(BATCH_SIZE - self._below.unsent)
             if not frames:
                 break
             self._below.write(b"".join(frames))
-            if self._control:  # END_STREAM, behind its DATA
-                self._flush_control()
+            self._flush_control()  # END_STREAM, behind its DATA
 
     def _flush_control(self) -> None:
-        frames, self._control = self._control, []
-        self._below.write(frames[0] if len(frames) == 1 else b"".join(frames))
-        self._queued_control = self._queued_control + len(frames) if self._below.unsent else 0
-        if self._queued_control > allowed(self._limits.h2_queued_control):
+        if self._control and self._below.unsent < BATCH_SIZE:
+            frames, self._control = self._control, []
+            self._below.write(frames[0] if len(frames) == 1 else b"".join(frames))
+        elif len(self._control) > allowed(self._limits.h2_queued_control):
             text = "too many control frames wait for a peer that does not read"
             raise Breach(ErrorCode.ENHANCE_YOUR_CALM, text, "h2_queued_control")
 
