@@ -24,6 +24,8 @@ from ._exceptions import ProxyError as ProxyError
 from ._exceptions import RemoteProtocolError as RemoteProtocolError
 from ._exceptions import WebSocketError as WebSocketError
 from ._instrument import Instrument as Instrument
+from ._message_streams import IncomingMessage as IncomingMessage
+from ._message_streams import OutgoingMessage as OutgoingMessage
 from ._net.http2_gate import Http2Statistics as Http2Statistics
 from ._net.listen import systemd_sockets as systemd_sockets
 from ._options import SAME_ORIGIN as SAME_ORIGIN

@@ -38,10 +38,11 @@ from ._exceptions import (
 )
 from ._keepalive import KeepaliveClock
 from ._outbox import Outbox
+from ._pieces import Counter
 from ._pings import Pings
 from ._statistics import Statistics
 from ._wire.protocol import State
-from ._wire.reader import MESSAGE_OVERHEAD, Ping, Pong
+from ._wire.reader import MESSAGE_OVERHEAD, Piece, Ping, Pong, Start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from ._wire.reader import Event
 
 FRAMES_AT_ONCE = 256  # no task understands more without letting others run
+MOST_AT_ONCE = 2**20  # bytes of messages, and one message: a few compressed bytes can be many
 LITTLE = 2**15  # bytes of messages that may wait while a multiplexed peer is told to go on: half of a usual window
 _NEVER = -1  # no inbox is that small
 
@@ -91,6 +93,7 @@ class Connection:
         "close_deadline",
         "close_linger",
         "close_timeout",
+        "counter",
         "counters",
         "ended",
         "is_client",
@@ -136,6 +139,7 @@ class Connection:
         self._control_frames = TokenBucket(limits.control_burst, limits.control_rate)
         self._inbox: deque[str | bytes] = deque()
         self._inbox_size = 0
+        self.counter = Counter()
         self._receivers = trio.lowlevel.ParkingLot()
         self._enders = trio.lowlevel.ParkingLot()
         self._more = protocol.pending > 0  # bytes came with the handshake
@@ -199,11 +203,11 @@ class Connection:
                 raise self.closed_error()
             self.outbox.write(self.protocol.encode_message(message, compress))
             self.counters.messages_sent += 1
-            self._notice_loss()
+            self.notice_loss()
         finally:
             self.outbox.let_next_in()
 
-    def _notice_loss(self) -> None:
+    def notice_loss(self) -> None:
         """End a connection that broke while nobody reads, and so nobody would ever learn of it."""
         if self.stalled and self.transport.error is not None:
             self.lose(self.transport.error)
@@ -225,9 +229,8 @@ class Connection:
     async def ping(self, payload: bytes | None) -> float:
         """Send a Ping when there is room, wait for its Pong, return the seconds between."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        if not self.outbox.has_room:
-            await self.outbox.wait_for_room()
-            self.outbox.let_next_in()
+        while self.is_open() and not self.outbox.has_space:
+            await self.outbox.wait_for_space()
         if not self.is_open():
             raise self.closed_error()
         waiter = self.pings.expect(payload, trio.current_time())
@@ -251,11 +254,11 @@ class Connection:
             while not self._inbox:
                 if not self.gives():
                     raise self.closed_error()
-                if self.reading:
+                if self.reading or self.stalled:
                     await self._receivers.park()
                 else:
                     await self.read_more()
-            return self._take()
+            return self.take()
         finally:
             if self._receivers:
                 self._receivers.unpark()  # it takes what is left, or reads
@@ -265,20 +268,46 @@ class Connection:
     def receive_nowait(self) -> str | bytes:
         """Take the next message if one is here, else raise trio.WouldBlock."""
         if self._inbox:
-            return self._take()
+            return self.take()
         if not self.gives():
             raise self.closed_error()
-        if not self.reading:
+        if not self.reading and not self.stalled:
             self._read()
             if self._inbox:
-                return self._take()
+                return self.take()
         raise trio.WouldBlock
+
+    async def read_until(self, ready: Callable[[], bool], waiting: trio.lowlevel.ParkingLot) -> None:
+        """Read until ``ready()``, or until nothing comes any more; park in ``waiting`` while others read."""
+        try:
+            while not ready() and self.gives():
+                if self.reading or self.stalled:
+                    await waiting.park()
+                else:
+                    await self.read_more()
+        finally:
+            if self._receivers:
+                self._receivers.unpark()
+            elif not self.reading:
+                self.attendant.arm()
 
     def wake_receiver(self) -> None:
         """Let the receiver that has waited longest look."""
         self._receivers.unpark()
 
-    def _take(self) -> str | bytes:
+    @property
+    def has_message(self) -> bool:
+        """Whether a whole message waits for the application."""
+        return bool(self._inbox)
+
+    def let_go(self, size: int) -> None:
+        """Note that so many bytes of pieces do not wait any more."""
+        self._inbox_size -= size
+        if self._inbox_size <= self._low_mark:
+            self._taken_enough()
+
+    def take(self) -> str | bytes:
+        """Take the next message, which is here."""
         message = self._inbox.popleft()
         self._inbox_size -= len(message) + MESSAGE_OVERHEAD
         if self._inbox_size <= self._low_mark:
@@ -327,11 +356,12 @@ class Connection:
             self.keepalive.hear(trio.current_time())
             self.counters.bytes_received += len(data)
             self.protocol.receive_data(data)
-        self._understand()
+        self.understand()
 
-    def _understand(self) -> None:
+    def understand(self) -> None:
+        """Understand what has been read."""
         events: list[Event] = []
-        room = max(1, self._receive_limit - self._inbox_size)
+        room = max(1, min(self._receive_limit - self._inbox_size, MOST_AT_ONCE))
         self._more = self.protocol.read_events(events, FRAMES_AT_ONCE, room)
         try:
             self._deliver(events)
@@ -366,6 +396,8 @@ class Connection:
             if self.is_open():
                 self._answer_ping(event.payload)
                 self._told("websocket_ping", event.payload)
+        elif isinstance(event, Start | Piece):
+            self._deliver_piece(event)
         elif isinstance(event, Pong):
             self.counters.pongs_received += 1
             self._limit_control_frames()
@@ -375,6 +407,13 @@ class Connection:
             if self.protocol.state is State.CLOSE_RECEIVED:
                 self.outbox.write_close(self.protocol.encode_close_answer())
             self._begin_closing()
+
+    def _deliver_piece(self, event: Start | Piece) -> None:
+        if isinstance(event, Start):
+            self.counter.begin(event)
+        elif not self._dropping:
+            self._inbox_size += self.counter.deliver(event)
+            self.counters.messages_received += event.final
 
     def _limit_control_frames(self) -> None:
         if not self._control_frames.take(trio.current_time()):
@@ -428,6 +467,7 @@ class Connection:
         """Drop the messages that wait for the application."""
         self._inbox.clear()
         self._inbox_size = 0
+        self.counter.drop()
 
     def abandon(self) -> None:
         """End now: say Close 1001 if that can be written without waiting, and drop the transport."""
@@ -471,6 +511,7 @@ class Connection:
     def _begin_closing(self) -> None:
         self.close_deadline = min(self.close_deadline, trio.current_time() + self.close_timeout)
         self._receivers.unpark_all()
+        self.counter.wake()
         self._wake_senders()
         self._poke()
 
@@ -494,7 +535,7 @@ class Connection:
         self.keepalive.hear(trio.current_time())
 
     def _flushed(self) -> None:
-        self._notice_loss()
+        self.notice_loss()
         if not self.is_open():
             self._poke()
 

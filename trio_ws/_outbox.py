@@ -6,7 +6,8 @@ Rules:
    the *flusher*, a task that lives while there is something to flush and ends when the transport does.
 2. One pong waits, the newest (RFC 6455 §5.5.3); it goes before the frames that wait. The Close goes after them, and
    nothing goes after it.
-3. Senders wait in line: one that goes on lets the next one look.
+3. Senders wait in line: one that goes on lets the next one look. One whose message goes in pieces *holds* the line
+   until it is finished, and waits for space beside it, as pings do, which may go between the pieces.
 """
 
 from __future__ import annotations
@@ -48,8 +49,10 @@ class Outbox:
         "_pong",
         "_senders",
         "_size",
+        "_space",
         "_transport",
         "bytes_sent",
+        "held",
     )
 
     def __init__(
@@ -71,7 +74,9 @@ class Outbox:
         self._close = b""
         self._flushing = False
         self._senders = trio.lowlevel.ParkingLot()
-        self._let_in = False  # one has left the line and not run yet: nobody may go before it
+        self._let_in = False  # one has left the line and not run yet, or holds it: nobody may go before it
+        self._space = trio.lowlevel.ParkingLot()
+        self.held = False  # a message is going in pieces
         self.bytes_sent = 0
 
     @property
@@ -95,9 +100,28 @@ class Outbox:
             self._let_in = True
             self._senders.unpark()
 
+    def hold(self) -> None:
+        """Keep everyone in line: a message begins that goes in pieces. Only who may write now may call this."""
+        self.held = self._let_in = True
+
+    def let_go(self) -> None:
+        """Let the line go on."""
+        self.held = self._let_in = False
+        self.let_next_in()
+
+    @property
+    def has_space(self) -> bool:
+        """Whether what is not in line may be written now."""
+        return not self._flushing or self.buffered < self._limit
+
+    async def wait_for_space(self) -> None:
+        """Wait, beside the line, until there may be space, or the connection is not open any more."""
+        await self._space.park()
+
     def release(self) -> None:
-        """Let every sender go: the connection is not open any more."""
+        """Let everyone go who waits: the connection is not open any more."""
         self._senders.unpark_all()
+        self._space.unpark_all()
 
     def write(self, frame: bytes) -> None:
         """Send a frame."""
@@ -151,6 +175,8 @@ class Outbox:
                 while not self._transport.unsent and (data := self._next()):
                     self._send(data)
                 self.let_next_in()
+                if self.has_space:
+                    self._space.unpark_all()
                 waiting = self._transport.unsent
                 if not waiting:
                     break

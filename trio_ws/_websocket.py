@@ -8,6 +8,7 @@ import trio
 
 from ._close import INTERNAL_ERROR, NORMAL, check_close, is_receivable, truncate_reason
 from ._exceptions import WebSocketError
+from ._message_streams import IncomingMessage, OutgoingMessage
 from ._view import ConnectionView, check_payload
 
 if TYPE_CHECKING:
@@ -116,6 +117,46 @@ class WebSocket(ConnectionView, trio.abc.Channel[str | bytes]):
             ConnectionClosed: as :meth:`receive`.
         """
         return self._connection.receive_nowait()
+
+    # ---- one message in pieces ----
+
+    def send_message_stream(self, binary: bool = True, *, compress: bool | None = None) -> OutgoingMessage:
+        """Send one message in pieces, of any size, holding no more of it than the send buffer does.
+
+        ``async with ws.send_message_stream() as part: await part.send(data)``, as often as you like. The message ends
+        with the block. Until then all other ``send`` wait, in order, so do not call them from the block, and
+        ``send_nowait`` raises :exc:`trio.WouldBlock`; pings, pongs and closing go between the pieces.
+
+        A block that is left by an exception or by cancellation has begun what cannot be finished: the connection is
+        closed with 1011, and the peer never takes half a message for a whole one. If no piece was sent yet, nothing
+        happens.
+
+        Args:
+            binary: True for a binary message, False for text.
+            compress: False sends the message as it is; otherwise it is compressed, piece by piece, if
+                permessage-deflate was agreed.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ConnectionClosed: on entering, sending and leaving: the connection is closed or closing.
+        """
+        for name, value in (("binary", binary), ("compress", compress)):
+            if not isinstance(value, bool) and not (name == "compress" and value is None):
+                raise TypeError(f"{name} must be a bool, not {value!r}")
+        return OutgoingMessage(self._connection, binary=binary, compress=compress)
+
+    def receive_message_stream(self) -> IncomingMessage:
+        """Receive one message in pieces, of any size, holding no more of it than ``Limits.receive_buffer``.
+
+        ``async with ws.receive_message_stream() as parts: async for part in parts: ...``. Entering the block waits for
+        the next message to begin, as :meth:`receive` waits for it to end, and raises what that raises. Each piece of
+        a text is text by itself. A message that is here already comes as one piece.
+
+        ``Limits.max_message_size`` is no limit for such a message; one fragment more than ``Limits.max_fragments``
+        is allowed for each 256 bytes of it. The peer is slowed down while you do not take the pieces. What you leave
+        of a message when you leave the block is dropped as it comes; close the connection to be spared it.
+        """
+        return IncomingMessage(self._connection)
 
     # ---- closing ----
 

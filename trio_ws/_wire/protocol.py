@@ -25,7 +25,7 @@ from .reader import Close, MessageReader
 if TYPE_CHECKING:
     from .._options import Limits
     from .deflate import PerMessageDeflate
-    from .reader import Event
+    from .reader import Event, Start
 
 
 class State(enum.Enum):
@@ -141,6 +141,14 @@ class WebSocketProtocol:
             self._move(Move.RECEIVE_CLOSE)
         return more
 
+    def stream_next(self) -> Start | None:
+        """Give the next message in pieces, a Start and then Pieces; returns the Start if it has begun."""
+        return self._reader.stream_next()
+
+    def stream_less(self) -> None:
+        """Take one :meth:`stream_next` back whose message has not begun."""
+        self._reader.stream_less()
+
     def lose(self) -> None:
         """Note that the transport is gone."""
         self._move(Move.LOSE)
@@ -174,6 +182,23 @@ class WebSocketProtocol:
         if deflate is not None and (len(payload) >= deflate.threshold if compress is None else compress):
             return frame_bytes(opcode, deflate.deflater.compress(payload), masked=self._is_client, rsv1=True)
         return frame_bytes(opcode, payload, masked=self._is_client)
+
+    @property
+    def compresses(self) -> bool:
+        """Whether permessage-deflate was agreed."""
+        return self._deflate is not None
+
+    def encode_fragment(self, opcode: Opcode, payload: bytes | bytearray, *, compress: bool, final: bool) -> bytes:
+        """Write one frame of a message in several (RFC 6455 §5.4); those of one message agree in ``compress``.
+
+        Args:
+            opcode: TEXT or BINARY for the first frame, CONTINUATION for those that follow.
+            compress: permessage-deflate was agreed, and the message is to be compressed (RFC 7692 §7.2.1).
+        """
+        if compress and self._deflate is not None:
+            payload = self._deflate.deflater.compress(payload, final=final)
+        rsv1 = compress and opcode is not Opcode.CONTINUATION
+        return frame_bytes(opcode, payload, masked=self._is_client, fin=final, rsv1=rsv1)
 
     def encode_ping(self, payload: bytes) -> bytes:
         """Write a Ping; its payload was checked to have at most 125 bytes."""

@@ -9,7 +9,9 @@ Theory of operation:
    an object for each of its bytes.
 3. Every limit is checked on a frame's header, before its payload is looked at, and again while inflating.
 4. Text is checked as it arrives and fails at the first bad byte (RFC 6455 §8.1), also in the middle of a frame.
-5. A breach raises RemoteProtocolError with the close code to answer. The reader is of no more use after that.
+5. A message asked for in pieces (:meth:`MessageReader.stream_next`) goes the long way, and what has come of it is
+   handed over at the end of each call. Then no limit on its size holds; what is held is what one call may take.
+6. A breach raises RemoteProtocolError with the close code to answer. The reader is of no more use after that.
 
 The events do not depend on how the bytes were cut into calls of :meth:`MessageReader.feed`, with two exceptions, both
 where a peer breaks rules in compressed messages: what refers back beyond the agreed window may be taken, as zlib cannot
@@ -73,10 +75,27 @@ class Close:
     info: CloseInfo
 
 
-Event = str | bytes | Ping | Pong | Close
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A message begins that is given in pieces."""
+
+    is_text: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What has come of the message that is given in pieces; text is cut between characters."""
+
+    data: str | bytes
+    final: bool
+
+
+Event = str | bytes | Ping | Pong | Close | Start | Piece
 
 _CONTROL = 0x8
 _MASK_SIZE = 4
+_INFLATE_STEP = 256  # compressed bytes of a message in pieces: they inflate to 264 KiB at most
+_BYTES_PER_FRAGMENT = 256  # of a message in pieces, that one more fragment is allowed for
 _HEADER_SIZE = {LENGTH_16: 4, LENGTH_16 + 1: 10}
 _Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 
@@ -106,7 +125,9 @@ class MessageReader:
         "_opcode",
         "_remaining",
         "_short_limit",
+        "_streaming",
         "_utf8",
+        "_wanted",
         "_wire_size",
     )
 
@@ -116,8 +137,9 @@ class MessageReader:
         self._inflater = inflater
         self._max_size = limits.max_message_size
         self._max_fragments = limits.fragments
-        # What take_messages() may take without a look at the limit.
-        self._short_limit = 2**16 if self._max_size is None else min(2**16, self._max_size + 1)
+        self._streaming = False  # the message in the making is given in pieces
+        self._wanted = 0  # messages after it that are to be
+        self._short_limit = self._longest_short()
         self._data = b""
         self._opcode = 0  # of the message in the making; 0: none
         self._compressed = False
@@ -129,6 +151,31 @@ class MessageReader:
         self._remaining = 0  # bytes still to come of the data frame in the making
         self._fin = True
         self._mask = b""
+
+    def _longest_short(self) -> int:
+        """What take_messages() may take without a look at the limits."""
+        if self._wanted:
+            return 0
+        return 2**16 if self._max_size is None else min(2**16, self._max_size + 1)
+
+    def stream_next(self) -> Start | None:
+        """Give the next message in pieces.
+
+        Returns:
+            Its Start, if that is the message in the making; else it is an event when it comes.
+        """
+        if self._opcode and not self._streaming:
+            self._streaming = True
+            self._utf8.reset()  # what is held was checked; it is decoded from its begin
+            return Start(self._opcode == Opcode.TEXT)
+        self._wanted += 1
+        self._short_limit = self._longest_short()
+        return None
+
+    def stream_less(self) -> None:
+        """Take one :meth:`stream_next` back whose message has not begun."""
+        self._wanted -= 1
+        self._short_limit = self._longest_short()
 
     def feed(self, data: bytes) -> None:
         """Add bytes that were received."""
@@ -168,6 +215,8 @@ class MessageReader:
                 before = len(events)
                 step = self._payload(position, events) if self._remaining else self._frame(position, events)
                 if step < 0:
+                    if self._streaming:
+                        self._hand_over(events)
                     return False
                 position = step
                 if len(events) > before:
@@ -176,6 +225,12 @@ class MessageReader:
                         return False
                     if isinstance(event, str | bytes):
                         room -= len(event) + MESSAGE_OVERHEAD
+                    elif type(event) is Piece:
+                        room -= len(event.data) + MESSAGE_OVERHEAD
+                if self._streaming and len(self._message) >= room:
+                    break
+            if self._streaming:
+                self._hand_over(events)
             return position < len(data)
         finally:
             # Rule 1: what a finished call leaves behind is small, and does not keep the whole read alive.
@@ -206,9 +261,11 @@ class MessageReader:
             if available < header + length:
                 return -1
             payload = data[start : start + length]
+            if self._streaming:
+                self._hand_over(events)  # it came before this
             events.append(_control_event(first & OPCODE, apply_mask(payload, mask) if mask else payload))
             return start + length
-        self._begin_data_frame(first, length)
+        self._begin_data_frame(first, length, events)
         self._mask = mask
         if length == 0:
             self._take(b"", events)
@@ -240,7 +297,8 @@ class MessageReader:
 
     def _check_data_frame(self, first: int, length: int) -> None:
         """Check the limits that a header tells, before a byte of its payload is taken."""
-        if self._max_size is not None:
+        in_pieces = self._streaming or (self._wanted and first & OPCODE)
+        if self._max_size is not None and not in_pieces:
             compressed = self._compressed or bool(first & RSV1)
             held = self._wire_size if compressed else len(self._message)
             # Compressed input is not held, so its bound is only against absurd lengths: flushed after every byte
@@ -248,17 +306,22 @@ class MessageReader:
             allowed = 8 * self._max_size + 2**16 if compressed else self._max_size
             if held + length > allowed:
                 raise MessageTooBig(f"message of {held + length} bytes or more, at most {self._max_size} are taken")
-        if self._fragments + 1 > self._max_fragments:
-            raise RemoteProtocolError(f"message in more than {self._max_fragments} fragments", POLICY_VIOLATION)
+        fragments = self._max_fragments + (self._wire_size // _BYTES_PER_FRAGMENT if in_pieces else 0)
+        if self._fragments + 1 > fragments:
+            raise RemoteProtocolError(f"message in more than {fragments} fragments", POLICY_VIOLATION)
         most_empty = self._limits.max_empty_fragments
         if length == 0 and not first & FIN and most_empty is not None and self._empty_fragments >= most_empty:
             raise RemoteProtocolError(f"more than {most_empty} empty fragments in a row", POLICY_VIOLATION)
 
-    def _begin_data_frame(self, first: int, length: int) -> None:
+    def _begin_data_frame(self, first: int, length: int, events: list[Event]) -> None:
         opcode = first & OPCODE
         if opcode:
             self._opcode = opcode
             self._compressed = bool(first & RSV1)
+            if self._wanted:
+                self.stream_less()
+                self._streaming = True
+                events.append(Start(opcode == Opcode.TEXT))
         self._fin = bool(first & FIN)
         self._fragments += 1
         self._empty_fragments = 0 if length else self._empty_fragments + 1
@@ -271,6 +334,8 @@ class MessageReader:
         if not available:
             return -1
         size = min(available, self._remaining)
+        if self._streaming and self._compressed:
+            size = min(size, _INFLATE_STEP)
         piece = data[position : position + size]
         if self._mask:
             piece = apply_mask(piece, self._mask)
@@ -283,24 +348,39 @@ class MessageReader:
         """Add a piece of payload, with its mask off, to the message; finish the message if that was its last."""
         final = self._fin and not self._remaining
         if self._compressed and self._inflater is not None:
-            room = None if self._max_size is None else self._max_size - len(self._message)
+            room = None if self._max_size is None or self._streaming else self._max_size - len(self._message)
             piece = self._inflater.inflate(piece, final=final, max_size=room)
         elif final and not self._message:
             self._finish(piece, events)  # it came in one piece: nothing to put together
             return
-        if self._opcode == Opcode.TEXT:
-            _check_utf8(self._utf8, piece, final=final)
+        if self._opcode == Opcode.TEXT and not self._streaming:
+            _decode_part(self._utf8, piece, final=final)
         self._message += piece
         if final:
             self._finish(self._message, events)
 
     def _finish(self, payload: bytes | bytearray, events: list[Event]) -> None:
-        events.append(_decode(payload) if self._opcode == Opcode.TEXT else bytes(payload))
+        if self._streaming:
+            events.append(self._make_piece(payload, final=True))
+            self._streaming = False
+        else:
+            events.append(_decode(payload) if self._opcode == Opcode.TEXT else bytes(payload))
         self._opcode = 0
         self._compressed = False
         if self._message:
             self._message = bytearray()
         self._fragments = self._empty_fragments = self._wire_size = 0
+
+    def _hand_over(self, events: list[Event]) -> None:
+        """Give what is held of a message that is given in pieces."""
+        if self._message:
+            events.append(self._make_piece(self._message, final=False))
+            self._message = bytearray()
+
+    def _make_piece(self, payload: bytes | bytearray, *, final: bool) -> Piece:
+        if self._opcode == Opcode.TEXT:
+            return Piece(_decode_part(self._utf8, payload, final=final), final)
+        return Piece(bytes(payload), final)
 
 
 def _long_length(raw: bytes) -> int:
@@ -319,9 +399,9 @@ def _decode(payload: bytes | bytearray) -> str:
         raise RemoteProtocolError("text is not UTF-8", INVALID_DATA) from None
 
 
-def _check_utf8(decoder: codecs.IncrementalDecoder, piece: bytes, *, final: bool) -> None:
+def _decode_part(decoder: codecs.IncrementalDecoder, piece: bytes | bytearray, *, final: bool) -> str:
     try:
-        decoder.decode(piece, final)
+        return decoder.decode(piece, final)
     except UnicodeDecodeError:
         raise RemoteProtocolError("text is not UTF-8", INVALID_DATA) from None
 
