@@ -3,11 +3,17 @@
 from ._agent import Agent as Agent
 from ._agent import ConnectRequest as ConnectRequest
 from ._agent import Dispatcher as Dispatcher
+from ._broadcast import BroadcastResult as BroadcastResult
+from ._broadcast import broadcast as broadcast
 from ._client import connect_websocket as connect_websocket
 from ._client import open_websocket as open_websocket
 from ._client import open_websocket_stream as open_websocket_stream
 from ._client import wrap_client_stream as wrap_client_stream
 from ._close import CloseInfo as CloseInfo
+from ._events import CloseEvent as CloseEvent
+from ._events import ErrorEvent as ErrorEvent
+from ._events import MessageEvent as MessageEvent
+from ._events import OpenEvent as OpenEvent
 from ._exceptions import ConnectionClosed as ConnectionClosed
 from ._exceptions import ConnectionClosedError as ConnectionClosedError
 from ._exceptions import ConnectionClosedLocally as ConnectionClosedLocally

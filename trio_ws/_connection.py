@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from ._options import Keepalive, Limits
     from ._transport import Transport
+    from ._wire.prepared import PreparedMessage
     from ._wire.protocol import Message, WebSocketProtocol
     from ._wire.reader import Event
 
@@ -206,6 +207,12 @@ class Connection:
             self.notice_loss()
         finally:
             self.outbox.let_next_in()
+
+    def send_prepared(self, prepared: PreparedMessage, compress: bool | None) -> None:
+        """Send a message now, room or not; the connection is open, and sends no message in pieces."""
+        self.outbox.write(self.protocol.encode_prepared(prepared, compress))
+        self.counters.messages_sent += 1
+        self.notice_loss()
 
     def notice_loss(self) -> None:
         """End a connection that broke while nobody reads, and so nobody would ever learn of it."""

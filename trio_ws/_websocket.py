@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ._close import INTERNAL_ERROR, NORMAL, check_close, is_receivable, truncate_reason
+from ._events import Events
 from ._exceptions import WebSocketError
 from ._message_streams import IncomingMessage, OutgoingMessage
 from ._view import ConnectionView, check_payload
@@ -117,6 +118,17 @@ class WebSocket(ConnectionView, trio.abc.Channel[str | bytes]):
             ConnectionClosed: as :meth:`receive`.
         """
         return self._connection.receive_nowait()
+
+    def events(self) -> Events:
+        """Tell the connection as events: ``async for event in ws.events()``.
+
+        First an :class:`OpenEvent`; a :class:`MessageEvent` for each message; an :class:`ErrorEvent` if the connection
+        ended without a Close frame of the peer's; last a :class:`CloseEvent`. Nothing is raised for the end of the
+        connection. Cancelled, nothing is lost, and leaving the loop does nothing to the connection.
+
+        Source: WHATWG WebSockets, undici's ``open``, ``message``, ``error`` and ``close`` events.
+        """
+        return Events(self._connection)
 
     # ---- one message in pieces ----
 

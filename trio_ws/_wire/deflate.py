@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 ExtensionList = list[tuple[str, list[tuple[str, str | None]]]]
 """A Sec-WebSocket-Extensions value: each extension's name with its parameters, None for one without a value."""
 
+DeflateSettings = tuple[int, int, int]
+"""How a message is compressed that stands by itself: window bits, level, memory level."""
+
 _NAME = "permessage-deflate"
 _SERVER_NO_CONTEXT_TAKEOVER = "server_no_context_takeover"
 _CLIENT_NO_CONTEXT_TAKEOVER = "client_no_context_takeover"
@@ -241,6 +244,15 @@ class Deflater:
         if final and self._no_context_takeover:
             self._stream = None
         return compressed
+
+    @property
+    def settings(self) -> DeflateSettings:
+        """What a message that is compressed alike by several depends on."""
+        return self._window_bits, self._level, self._memory_level
+
+    def begin_anew(self) -> None:
+        """Refer to nothing before the next message: the peer's window has got what was not compressed here."""
+        self._stream = None
 
 
 class Inflater:

@@ -25,6 +25,7 @@ from .reader import Close, MessageReader
 if TYPE_CHECKING:
     from .._options import Limits
     from .deflate import PerMessageDeflate
+    from .prepared import PreparedMessage
     from .reader import Event, Start
 
 
@@ -182,6 +183,15 @@ class WebSocketProtocol:
         if deflate is not None and (len(payload) >= deflate.threshold if compress is None else compress):
             return frame_bytes(opcode, deflate.deflater.compress(payload), masked=self._is_client, rsv1=True)
         return frame_bytes(opcode, payload, masked=self._is_client)
+
+    def encode_prepared(self, prepared: PreparedMessage, compress: bool | None = None) -> bytes:
+        """Write a message that goes to several; it is compressed by itself, if at all. ``compress`` is as above."""
+        settings = None
+        deflate = self._deflate
+        if deflate is not None and (len(prepared.payload) >= deflate.threshold if compress is None else compress):
+            settings = deflate.deflater.settings
+            deflate.deflater.begin_anew()
+        return prepared.frame(settings, masked=self._is_client)
 
     @property
     def compresses(self) -> bool:
