@@ -55,7 +55,7 @@ class Instruments:
                 call(instrument)
             # It is the user's code in our hot path: whatever it raises must not end the connection.
             except Exception:
-                logger.exception("%r raised and is not called again", instrument)
+                logger.exception("%.256r raised and is not called again", instrument)
                 self._instruments = [other for other in self._instruments if other is not instrument]
 
 

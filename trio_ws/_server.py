@@ -334,7 +334,7 @@ class WebSocketServer:
         now = trio.current_time()
         if now - self._logged_at >= _LOG_INTERVAL:
             self._logged_at = now
-            logger.error("cannot accept connections for now: %s", error)
+            logger.error("cannot accept connections for now: %.256r", error)
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         try:

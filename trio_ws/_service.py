@@ -134,7 +134,7 @@ class Service:
         return None
 
     async def _refuse(self, transport: Transport, refusal: Refusal, *, to_head: bool = False) -> None:
-        logger.debug("refused %r with %.256r", transport.remote_address, str(refusal))
+        logger.debug("refused %.256r with %.256r", transport.remote_address, str(refusal))
         body = refusal.reason_text.encode()
         answer = answer_bytes(refusal.status, [*refusal.headers, _PLAIN_TEXT], body, to_head=to_head)
         await send_answer(transport, answer, self._limits)
@@ -165,7 +165,7 @@ class Service:
                 await tls.handshake()
             # ssl.SSLError, or what broke the transport: a stream may be anybody's and raise anything.
             except Exception as error:
-                logger.debug("no TLS with %r: %.256r", transport.remote_address, error)
+                logger.debug("no TLS with %.256r: %.256r", transport.remote_address, error)
                 return None
         return None if scope.cancelled_caught else tls
 
@@ -304,7 +304,7 @@ class Service:
                 raise Refusal(HTTPStatus.BAD_REQUEST, "A stream that is to be a WebSocket must not end.")
             return self._make_request(Http2Exchange(connection, stream, request, self._limits))
         except Refusal as refusal:
-            logger.debug("refused %r with %.256r", stream.remote_address, str(refusal))
+            logger.debug("refused %.256r with %.256r", stream.remote_address, str(refusal))
             body = refusal.reason_text.encode()
             answer = [*refusal.headers, _PLAIN_TEXT]
             await respond(connection, stream, refusal.status, answer, body, self._limits, to_head=to_head)
@@ -349,7 +349,7 @@ class Service:
 
 def _log(request: WebSocketRequest, error: Exception) -> None:
     if is_only_closed(error):
-        logger.debug("%.256r: %s", request, error)
+        logger.debug("%.256r: %.256r", request, str(error))
     else:
         logger.error("handler failed on %.256r", request, exc_info=error)
 

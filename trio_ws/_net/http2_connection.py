@@ -138,7 +138,7 @@ class Http2Connection:
                     await self._sent.park()
         # A bug of ours or of a library's ends this connection, and nothing else.
         except Exception as error:
-            logger.exception("internal error on a connection to %r", self.remote_address)
+            logger.exception("internal error on a connection to %.256r", self.remote_address)
             self._end(ErrorCode.INTERNAL_ERROR, error)
         finally:
             self.close()
@@ -190,7 +190,7 @@ class Http2Connection:
     def _fail(self, breach: Breach) -> None:
         if breach.limit:
             self.counts.pass_limit(breach.limit)
-        logger.debug("HTTP/2 with %r failed: %s", self.remote_address, breach)
+        logger.debug("HTTP/2 with %.256r failed: %.256r", self.remote_address, str(breach))
         self._end(breach.code, breach)
 
     # ---- time ----
@@ -273,7 +273,7 @@ class Http2Connection:
 
     def went_away(self, last: int, code: int) -> None:
         """Take note of the peer's GOAWAY."""
-        logger.debug("GOAWAY of %r after stream %d: %d", self.remote_address, last, code)
+        logger.debug("GOAWAY of %.256r after stream %d: %d", self.remote_address, last, code)
         self.end_with_its_streams()
 
     # ---- what a server does ----
