@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tracemalloc
 import zlib
@@ -289,3 +290,14 @@ async def test_a_rejection_that_nobody_takes_ends_all_the_same(autojump_clock: t
         with trio.fail_after(60):
             await accepting.reject(403, body=bytes(MEBIBYTE))
     assert trio.current_time() <= 12.1
+
+
+# ---- one message in pieces ----
+
+
+def test_a_message_of_any_size_goes_through_little_memory() -> None:
+    command = [sys.executable, "-m", "tests.promises.large_message", "64"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120, check=True)
+    grown, peak = map(int, done.stdout.split())
+    assert grown < 8 * 1024  # both sides, in KiB; the message has 64 MiB each way
+    assert peak < 100 * 1024

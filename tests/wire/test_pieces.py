@@ -1,0 +1,145 @@
+"""Messages given in pieces: together they are the message, however the bytes are cut."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trio_ws import Limits, RemoteProtocolError
+from trio_ws._wire.deflate import Deflater, Inflater
+from trio_ws._wire.frames import Opcode, frame_bytes
+from trio_ws._wire.reader import Close, Event, MessageReader, Piece, Ping, Start
+
+NO_LIMITS = Limits(max_message_size=4)
+
+
+def frames(parts: list[bytes], *, text: bool, compressed: bool, masked: bool) -> bytes:
+    """Write a message in as many frames as there are parts."""
+    deflater = Deflater(12, no_context_takeover=False, level=6, memory_level=4)
+    out = b""
+    for index, part in enumerate(parts):
+        final = index == len(parts) - 1
+        payload = deflater.compress(part, final=final) if compressed else part
+        opcode = Opcode.CONTINUATION if index else Opcode.TEXT if text else Opcode.BINARY
+        out += frame_bytes(opcode, payload, masked=masked, fin=final, rsv1=compressed and not index)
+    return out
+
+
+def read(data: bytes, *, cuts: list[int], masked: bool, room: float = math.inf) -> list[Event]:
+    """Read a message in pieces, and what follows as usual, the bytes cut anywhere."""
+    inflater = Inflater(12, no_context_takeover=False)
+    reader = MessageReader(masked=masked, limits=NO_LIMITS, inflater=inflater)
+    assert reader.stream_next() is None
+    events: list[Event] = []
+    edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    for start, stop in itertools.pairwise(edges):
+        reader.feed(data[start:stop])
+        while reader.read_into(events, 256, room):
+            pass
+    return events
+
+
+def join(events: list[Event]) -> str | bytes:
+    """Put pieces together again, which must begin with a Start and end with the one final piece."""
+    start, *pieces = events
+    assert isinstance(start, Start)
+    assert all(isinstance(piece, Piece) for piece in pieces)
+    assert [piece.final for piece in pieces if isinstance(piece, Piece)] == [False] * (len(pieces) - 1) + [True]
+    empty: str | bytes = "" if start.is_text else b""
+    return empty.join(piece.data for piece in pieces if isinstance(piece, Piece))  # type: ignore[misc, arg-type]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    text=st.text(max_size=300),
+    is_text=st.booleans(),
+    edges=st.lists(st.integers(0, 1000), max_size=4),
+    cuts=st.lists(st.integers(0, 10**6), max_size=5),
+    compressed=st.booleans(),
+    masked=st.booleans(),
+    room=st.sampled_from([1, 50, math.inf]),
+)
+def test_pieces_are_the_message(
+    text: str, is_text: bool, edges: list[int], cuts: list[int], compressed: bool, masked: bool, room: float
+) -> None:
+    payload = text.encode()
+    places = [0, *sorted(edge % (len(payload) + 1) for edge in edges), len(payload)]
+    parts = [payload[start:stop] for start, stop in itertools.pairwise(places)]
+    data = frames(parts, text=is_text, compressed=compressed, masked=masked)
+    following = frame_bytes(Opcode.BINARY, b"next", masked=masked)
+    *events, last = read(data + following, cuts=cuts, masked=masked, room=room)
+    assert last == b"next"
+    assert join(events) == (text if is_text else payload)
+
+
+def test_a_control_frame_stands_where_it_came() -> None:
+    parts = frames([b"one", b"two", b"three"], text=False, compressed=False, masked=False)
+    ping = frame_bytes(Opcode.PING, b"?", masked=False)
+    close = frame_bytes(Opcode.CLOSE, b"", masked=False)
+    events = read(parts[:5] + ping + parts[5:10] + close, cuts=[], masked=False)
+    assert events[:4] == [Start(False), Piece(b"one", False), Ping(b"?"), Piece(b"two", False)]
+    assert isinstance(events[4], Close)
+
+
+def test_a_message_in_the_making_is_given_from_its_begin() -> None:
+    reader = MessageReader(masked=False, limits=Limits())
+    data = frame_bytes(Opcode.TEXT, "aé€".encode(), masked=False)
+    events: list[Event] = []
+    reader.feed(data[:-1])
+    reader.read_into(events, 256)
+    assert (events, reader.unfinished) == ([], 5)
+    assert reader.stream_next() == Start(True)
+    reader.read_into(events, 256)
+    assert (events, reader.unfinished) == ([Piece("aé", False)], 0)
+    reader.feed(data[-1:])
+    reader.read_into(events, 256)
+    assert events[1:] == [Piece("€", True)]
+
+
+def test_what_was_asked_for_can_be_taken_back() -> None:
+    reader = MessageReader(masked=False, limits=Limits())
+    reader.stream_next()
+    reader.stream_next()
+    reader.stream_less()
+    events: list[Event] = []
+    reader.feed(frame_bytes(Opcode.TEXT, b"one", masked=False) * 2)
+    reader.read_into(events, 256)
+    assert events == [Start(True), Piece("one", True), "one"]
+
+
+def test_a_second_message_asked_for_while_one_is_given_is_the_next() -> None:
+    reader = MessageReader(masked=False, limits=Limits())
+    events: list[Event] = []
+    assert reader.stream_next() is None
+    reader.feed(frame_bytes(Opcode.TEXT, b"one", masked=False, fin=False))
+    reader.read_into(events, 256)
+    assert reader.stream_next() is None
+    reader.feed(frame_bytes(Opcode.CONTINUATION, b"", masked=False) + frame_bytes(Opcode.BINARY, b"two", masked=False))
+    reader.read_into(events, 256)
+    assert events == [Start(True), Piece("one", False), Piece("", True), Start(False), Piece(b"two", True)]
+
+
+@pytest.mark.parametrize("ending", [b"\xff", b"\xc3"])
+def test_text_is_checked(ending: bytes) -> None:
+    with pytest.raises(RemoteProtocolError, match="UTF-8") as caught:
+        read(frames([b"good", ending], text=True, compressed=False, masked=False), cuts=[], masked=False)
+    assert caught.value.close_code == 1007
+
+
+def test_room_bounds_what_one_call_inflates() -> None:
+    data = frames([bytes(10**7)], text=False, compressed=True, masked=False)
+    reader = MessageReader(masked=False, limits=Limits(), inflater=Inflater(12, no_context_takeover=False))
+    reader.stream_next()
+    reader.feed(data)
+    sizes = []
+    more = True
+    while more:
+        events: list[Event] = []
+        more = reader.read_into(events, 256, 10**5)
+        sizes.append(sum(len(event.data) for event in events if isinstance(event, Piece)))
+    assert sum(sizes) == 10**7
+    assert max(sizes) < 10**5 + 270_000
