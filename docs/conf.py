@@ -18,7 +18,7 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 
 # Their inventories are on the network, and the build is not: these names stay without a link.
-nitpick_ignore_regex = [(r"py:.*", r"(collections|contextlib|os|ssl|trio|types|typing)\..*")]
+nitpick_ignore_regex = [(r"py:.*", r"(collections|contextlib|os|socket|ssl|trio|trio_ws\.compat|types|typing)\..*")]
 
 # Type aliases: what they stand for is said at each argument. And what only the author of a dispatcher meets.
 nitpick_ignore = [
@@ -26,6 +26,8 @@ nitpick_ignore = [
     for name in (
         *("ClientKeywords", "HTTPHandler", "Handler", "HeadersLike", "Message", "Origins", "ServerKeywords"),
         *("ClientHandshake", "WebSocketURL"),
-        *("Data", "ServeKeywords", "SharedKeywords"),
+        *("AbstractAsyncContextManager", "CloseReason", "Data", "Endpoint", "ExtraHeaders", "ServeKeywords"),
+        *("SharedKeywords", "WebSocketConnection"),
     )
 ]
+nitpick_ignore.append(("py:exc", "DisconnectionTimeout"))

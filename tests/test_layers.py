@@ -16,6 +16,7 @@ SKELETON = [
     *("_exceptions", "_options", "_close", "_bucket"),
     *("_wire/__init__", "_wire/url", "_wire/headers", "_wire/handshake", "_wire/frames", "_wire/protocol"),
     *("_net/__init__", "_net/http1", "_net/http2", "_net/dial"),
+    *("compat/__init__", "compat/trio_websocket/__init__"),
 ]
 
 

@@ -98,3 +98,8 @@ def test_the_tests_of_the_chat_server_pass(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "--override-ini=trio_mode=true", "test_chat_server.py"]
     done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT)
     assert "3 passed" in done.stdout, done.stdout
+
+
+def test_a_library_for_trio_websocket_runs_unchanged() -> None:
+    with serving("echo_server.py") as (url, _):
+        assert run("unchanged_library.py", url) == "hello by trio_ws.compat.trio_websocket\n"
