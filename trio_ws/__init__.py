@@ -38,6 +38,10 @@ from ._options import SAME_ORIGIN as SAME_ORIGIN
 from ._options import Compression as Compression
 from ._options import Keepalive as Keepalive
 from ._options import Limits as Limits
+from ._reconnecting import Attempt as Attempt
+from ._reconnecting import Backoff as Backoff
+from ._reconnecting import is_transient as is_transient
+from ._reconnecting import reconnecting as reconnecting
 from ._request import HTTPRequest as HTTPRequest
 from ._request import HTTPResponse as HTTPResponse
 from ._request import WebSocketRequest as WebSocketRequest

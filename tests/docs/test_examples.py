@@ -82,11 +82,12 @@ async def test_the_reconnecting_client_comes_back_after_a_loss() -> None:
         else:
             async with request.accept() as ws:
                 await ws.send("welcome back")
+                await ws.send("that is all")
 
     async with trio.open_nursery() as nursery:
         server = await nursery.start(trio_ws.serve_websocket, handler, "127.0.0.1", 0)
         url = f"ws://127.0.0.1:{server.port}/"
-        assert await trio.to_thread.run_sync(run, "reconnecting.py", url) == "welcome back\n"
+        assert await trio.to_thread.run_sync(run, "reconnecting.py", url) == "welcome back\nthat is all\n"
         await server.aclose()
     assert requests == 2
 
