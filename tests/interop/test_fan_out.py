@@ -116,6 +116,10 @@ async def test_messages_flow_again_when_redis_was_away(redis_port: int, tmp_path
             async with trio_ws.open_websocket(url) as websocket:
                 await websocket.send("before")
                 assert await websocket.receive() == "before"
+        async with trio_ws.open_websocket(url) as listens, trio_ws.open_websocket(url) as speaks:
+            await speaks.send("meanwhile")
+            assert (await speaks.wait_closed()).code == 1011
+            await listens.ping()
         with redis(redis_port, tmp_path):
             async with trio_ws.open_websocket(url) as websocket:
                 heard = None

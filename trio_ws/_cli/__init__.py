@@ -1,4 +1,4 @@
-"""The command ``trio-ws``: a demo, a client for the terminal and for pipes, an echo server.
+"""The command ``trio-ws``: a demo, a client for the terminal and for pipes, an echo server, a bench.
 
 Rules:
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .. import __version__
-from . import connect, demo, serve
+from . import bench, connect, demo, serve
 from .arguments import Parser
 from .running import FAILED, INTERRUPTED, Failure, run_interruptible
 from .terminal import escape
@@ -34,6 +34,7 @@ examples:
   trio-ws serve                           echo server on ws://127.0.0.1:8080/
   trio-ws connect ws://127.0.0.1:8080/    type lines, see what comes back
   echo hello | trio-ws connect ws://127.0.0.1:8080/
+  trio-ws bench ws://127.0.0.1:8080/      how fast does it echo?
   trio-ws COMMAND --help                  every option of a command
 """
 
@@ -42,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all commands; what it parses has ``run`` and ``options``, see :func:`main`."""
     parser = Parser(
         prog="trio-ws",
-        description="WebSocket for trio: a demo, a client, an echo server.",
+        description="WebSocket for trio: a demo, a client, an echo server, a bench.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -50,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     versions = f"Python {platform.python_version()}, trio {trio.__version__}"
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__} ({versions})")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
-    for command in (demo, connect, serve):
+    for command in (demo, connect, serve, bench):
         command.add_parser(commands)
     return parser
 

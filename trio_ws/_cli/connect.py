@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import math
 import os
-import socket
-import ssl
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import trio
 
-from .. import (
-    Agent,
-    ConnectionClosed,
-    ConnectionClosedError,
-    HandshakeError,
-    HandshakeRejected,
-    Limits,
-    open_websocket,
-)
+from .. import ConnectionClosed, ConnectionClosedError, open_websocket
 from .._close import NORMAL
 from .._nursery import BackgroundNursery
-from .._wire.url import parse_url
-from .arguments import add_command, add_shared_arguments, header, seconds
-from .certificates import client_context, explain
+from .arguments import add_command, seconds
 from .console import STDOUT, Console
 from .lines import Bye, InputError, Ping, Send, parse_line
-from .running import FAILED, FINE, WRONG_USAGE, Failure
+from .opening import ClientOptions, add_client_arguments, client_keywords, describe, explained
+from .running import FAILED, FINE, WRONG_USAGE
 from .terminal import escape
 
 if TYPE_CHECKING:
-    from .. import CloseInfo, Compression, WebSocket
+    from .. import CloseInfo, WebSocket
     from .arguments import Commands
     from .lines import Command
     from .running import Interrupts
@@ -77,22 +65,12 @@ _HELP = "commands: /ping [PAYLOAD], /binary HEX, /close [CODE [REASON]], //TEXT 
 _PIPE_WAIT = 1.0  # seconds
 _PONG_TIMEOUT = 10.0  # seconds
 _SHOWN_BYTES = 32
-_SHOWN_BODY = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectOptions:
+class ConnectOptions(ClientOptions):
     """The arguments of ``trio-ws connect``."""
 
-    url: str
-    headers: list[tuple[str, str]]
-    protocols: list[str]
-    origin: str | None
-    ca_file: str | None
-    unix: str | None
-    compression: Compression | None
-    connect_timeout: float
-    max_size: int
     wait: float | None
     raw: bool
     commands: bool
@@ -103,27 +81,7 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands, "connect", run, ConnectOptions, summary="a client: lines in, messages out", description=_DESCRIPTION
     )
-    parser.add_argument("url", metavar="URL", help="ws://, wss://, http:// or https://")
-    parser.add_argument(
-        "--header",
-        action="append",
-        default=[],
-        type=header,
-        metavar="'NAME: VALUE'",
-        dest="headers",
-        help="add a header to the request; may be repeated",
-    )
-    add_shared_arguments(parser)
-    parser.add_argument("--origin", help="send this Origin, as a browser would")
-    parser.add_argument("--ca-file", metavar="PEM", help="trust the authorities in this file, and no others")
-    parser.add_argument("--unix", metavar="PATH", help="connect to this Unix socket, whatever host the URL names")
-    parser.add_argument(
-        "--connect-timeout",
-        type=seconds,
-        default=10.0,
-        metavar="SECONDS",
-        help="for DNS, TCP, TLS and the handshake together (default 10)",
-    )
+    add_client_arguments(parser)
     parser.add_argument(
         "--wait",
         type=seconds,
@@ -145,34 +103,15 @@ async def run(options: ConnectOptions, interrupts: Interrupts) -> int:
     """Run the command and return its exit status."""
     console = Console()
     async with AsyncExitStack() as stack:
-        websocket = await _open(stack, options)
-        await console.tell(f"connected to {escape(_describe(websocket))}")
+        with explained(options):
+            opening = open_websocket(options.url, options.protocols, **client_keywords(options))
+            websocket = await stack.enter_async_context(opening)
+        await console.tell(f"connected to {escape(describe(websocket))}")
         if console.interactive and options.commands:
             await console.tell(_HELP)
         session = _Session(websocket, console, options)
         with interrupts.ending_gently(session.end):
             return await session.run()
-
-
-async def _open(stack: AsyncExitStack, options: ConnectOptions) -> WebSocket:
-    """Open the WebSocket for as long as the stack lasts, and put what fails into one line."""
-    try:
-        websocket = open_websocket(
-            options.url,
-            options.protocols,
-            dispatcher=None if options.unix is None else Agent(socket_path=options.unix),
-            headers=options.headers,
-            origin=options.origin,
-            ssl_context=None if options.ca_file is None else client_context(options.ca_file),
-            compression=options.compression,
-            limits=Limits(max_message_size=options.max_size),
-            connect_timeout=options.connect_timeout,
-        )
-        return await stack.enter_async_context(websocket)
-    except (OSError, HandshakeError) as error:
-        raise Failure(f"cannot connect to {parse_url(options.url)}: {_explain(error)}") from None
-    except ValueError as error:  # an argument breaks a rule; InvalidURL is one
-        raise Failure(str(error), WRONG_USAGE) from None
 
 
 class _Session:
@@ -291,14 +230,6 @@ def _printable(message: str | bytes) -> str:
     return f"[binary, {len(message)} bytes] {shown}{more}".rstrip()
 
 
-def _describe(websocket: WebSocket) -> str:
-    details = [f"HTTP/{websocket.http_version}"]
-    if websocket.protocol is not None:
-        details.append(f"subprotocol {websocket.protocol}")
-    details.append(websocket.extensions or "no extension")
-    return f"{websocket.url} ({', '.join(details)})"
-
-
 def _describe_end(info: CloseInfo, closed: ConnectionClosed | None) -> str:
     if closed is None:
         return f"closed: {info}" if info.was_clean else "closed, but the server did not answer"
@@ -306,41 +237,3 @@ def _describe_end(info: CloseInfo, closed: ConnectionClosed | None) -> str:
         return f"closed by the server: {closed.received}"
     cause = "the server ended it without a Close frame" if closed.__cause__ is None else str(closed.__cause__)
     return f"connection {'lost' if closed.sent is None else 'failed'}: {escape(cause)}"
-
-
-def _explain(error: OSError | HandshakeError) -> str:
-    match error:
-        case HandshakeRejected():
-            return _explain_rejection(error)
-        case ssl.SSLCertVerificationError():
-            return f"the server's certificate cannot be verified: {error.verify_message} (see --ca-file)"
-        case ssl.SSLError():
-            return f"TLS failed: {explain(error)}"
-        case socket.gaierror():
-            return f"the host cannot be found: {error.strerror}"
-        case OSError():
-            return _explain_os_error(error)
-    return str(error)
-
-
-def _explain_rejection(error: HandshakeRejected) -> str:
-    try:
-        phrase = f" {HTTPStatus(error.status).phrase}"
-    except ValueError:
-        phrase = ""
-    parts = [f"the server answered with HTTP status {error.status}{phrase}"]
-    if "Location" in error.headers:
-        parts.append(f"Location {error.headers['Location']}")
-    body = error.body.decode(errors="replace").strip()
-    if body and len(body) <= _SHOWN_BODY:  # a page of HTML says nothing here
-        parts.append(body)
-    return ": ".join(parts)
-
-
-def _explain_os_error(error: OSError) -> str:
-    """Say what the system said, of each address that was tried."""
-    causes = error.__cause__.exceptions if isinstance(error.__cause__, ExceptionGroup) else [error]
-    reasons = [
-        os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else str(cause) for cause in causes
-    ]
-    return ", ".join(dict.fromkeys(reasons))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _NAME_WIDTH = 16
 _REDRAW_INTERVAL = 0.05  # seconds
@@ -96,15 +96,17 @@ class Progress:
 
     Args:
         screen: where to.
-        total: bytes in all.
+        total: how much there is to do.
+        describe: says, of how much is done, what follows the percentage; None: so many bytes, and how fast.
     """
 
-    def __init__(self, screen: Screen, total: int) -> None:
+    def __init__(self, screen: Screen, total: int, describe: Callable[[int], str] | None = None) -> None:
         self._screen = screen
         self._total = total
+        self._describe = describe or self._describe_bytes
         self._started_at = trio.current_time()
         self._next_at = self._started_at
-        self._next_bytes = 0
+        self._next_done = 0
 
     @property
     def elapsed(self) -> float:
@@ -112,7 +114,7 @@ class Progress:
         return trio.current_time() - self._started_at
 
     def update(self, done: int) -> None:
-        """Show that so many bytes are done."""
+        """Show that so much is done."""
         now = trio.current_time()
         if self._screen.redraws:
             if now >= self._next_at or done == self._total:
@@ -120,14 +122,16 @@ class Progress:
                 self._screen.redraw(self._text(done))
             if done == self._total:
                 self._screen.line()
-        elif done >= self._next_bytes:
+        elif done >= self._next_done:
             step = self._total // _PLAIN_STEPS
-            self._next_bytes = (done // step + 1) * step
+            self._next_done = (done // step + 1) * step
             self._screen.line(self._text(done))
 
+    def _describe_bytes(self, done: int) -> str:
+        return f"{done / 2**20:5.1f} of {self._total / 2**20:.1f} MiB  {megabytes_per_second(done, self.elapsed)}"
+
     def _text(self, done: int) -> str:
-        rate = megabytes_per_second(done, self.elapsed)
-        figures = f"{done * 100 // self._total:3} %  {done / 2**20:5.1f} of {self._total / 2**20:.1f} MiB  {rate}"
+        figures = f"{done * 100 // self._total:3} %  {self._describe(done)}"
         if not self._screen.redraws:
             return f"  {figures}"
         # One column stays free: some terminals begin a new line when the last one is written.

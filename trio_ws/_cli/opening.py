@@ -1,0 +1,141 @@
+"""What the commands that are clients share: the arguments that say how to connect, and what is said when that fails."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from .. import Agent, HandshakeError, HandshakeRejected, Limits
+from .._wire.url import parse_url
+from .arguments import add_shared_arguments, header, seconds
+from .certificates import client_context, explain
+from .running import WRONG_USAGE, Failure
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from .. import Compression, WebSocket
+    from .._client import ClientKeywords
+
+_SHOWN_BODY = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """The arguments that say what to connect to, and how."""
+
+    url: str
+    headers: list[tuple[str, str]]
+    protocols: list[str]
+    origin: str | None
+    ca_file: str | None
+    unix: str | None
+    compression: Compression | None
+    connect_timeout: float
+    max_size: int
+
+
+def add_client_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add these arguments to a command's parser."""
+    parser.add_argument("url", metavar="URL", help="ws://, wss://, http:// or https://")
+    parser.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        type=header,
+        metavar="'NAME: VALUE'",
+        dest="headers",
+        help="add a header to the request; may be repeated",
+    )
+    add_shared_arguments(parser)
+    parser.add_argument("--origin", help="send this Origin, as a browser would")
+    parser.add_argument("--ca-file", metavar="PEM", help="trust the authorities in this file, and no others")
+    parser.add_argument("--unix", metavar="PATH", help="connect to this Unix socket, whatever host the URL names")
+    parser.add_argument(
+        "--connect-timeout",
+        type=seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="for DNS, TCP, TLS and the handshake together (default 10)",
+    )
+
+
+def client_keywords(options: ClientOptions) -> ClientKeywords:
+    """Make the keyword arguments of what opens a WebSocket; in :func:`explained`, as this may fail too."""
+    return {
+        "dispatcher": None if options.unix is None else Agent(socket_path=options.unix),
+        "headers": options.headers,
+        "origin": options.origin,
+        "ssl_context": None if options.ca_file is None else client_context(options.ca_file),
+        "compression": options.compression,
+        "limits": Limits(max_message_size=options.max_size),
+        "connect_timeout": options.connect_timeout,
+    }
+
+
+@contextmanager
+def explained(options: ClientOptions) -> Iterator[None]:
+    """Put what fails while a WebSocket is opened into one line.
+
+    Raises:
+        Failure: in place of the error.
+    """
+    try:
+        yield
+    except (OSError, HandshakeError) as error:
+        raise Failure(f"cannot connect to {parse_url(options.url)}: {_explain(error)}") from None
+    except ValueError as error:  # an argument breaks a rule; InvalidURL is one
+        raise Failure(str(error), WRONG_USAGE) from None
+
+
+def describe(websocket: WebSocket) -> str:
+    """Say what was opened."""
+    details = [f"HTTP/{websocket.http_version}"]
+    if websocket.protocol is not None:
+        details.append(f"subprotocol {websocket.protocol}")
+    details.append(websocket.extensions or "no extension")
+    return f"{websocket.url} ({', '.join(details)})"
+
+
+def _explain(error: OSError | HandshakeError) -> str:
+    match error:
+        case HandshakeRejected():
+            return _explain_rejection(error)
+        case ssl.SSLCertVerificationError():
+            return f"the server's certificate cannot be verified: {error.verify_message} (see --ca-file)"
+        case ssl.SSLError():
+            return f"TLS failed: {explain(error)}"
+        case socket.gaierror():
+            return f"the host cannot be found: {error.strerror}"
+        case OSError():
+            return _explain_os_error(error)
+    return str(error)
+
+
+def _explain_rejection(error: HandshakeRejected) -> str:
+    try:
+        phrase = f" {HTTPStatus(error.status).phrase}"
+    except ValueError:
+        phrase = ""
+    parts = [f"the server answered with HTTP status {error.status}{phrase}"]
+    if "Location" in error.headers:
+        parts.append(f"Location {error.headers['Location']}")
+    body = error.body.decode(errors="replace").strip()
+    if body and len(body) <= _SHOWN_BODY:  # a page of HTML says nothing here
+        parts.append(body)
+    return ": ".join(parts)
+
+
+def _explain_os_error(error: OSError) -> str:
+    """Say what the system said, of each address that was tried."""
+    causes = error.__cause__.exceptions if isinstance(error.__cause__, ExceptionGroup) else [error]
+    reasons = [
+        os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else str(cause) for cause in causes
+    ]
+    return ", ".join(dict.fromkeys(reasons))
