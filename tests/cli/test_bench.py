@@ -166,7 +166,7 @@ async def test_a_busy_generator_says_that_it_was_the_limit(capsys: pytest.Captur
         busy=0.95,
         messages_per_second=1.0,
     )
-    bench._show(Screen(sys.stdout), Busy(), 0.5, result)  # type: ignore[arg-type]
+    bench._show(Screen(sys.stdout), Busy(), 0.5, 0, result)  # type: ignore[arg-type]
     assert capsys.readouterr().out.splitlines() == [
         "ws://h/ (HTTP/1.1, no extension)",
         "  connections     1, open after 0.50 s",

@@ -48,13 +48,16 @@ def test_it_passes_its_checks_as_its_users_see_it() -> None:
         " MB/s each way, in ",
         " median, of 20 pings\n",
         "\n  messages        66 to the server, 66 back; both sides counted the same\n",
+        "\n50 WebSockets over HTTP/1.1, and 50 over HTTP/2 (RFC 8441)\n",
+        "\n  connections     50              1, as the server counts them\n",
+        "\n  all open after ",
         "\n  /private        HTTP status 403: Nobody may come in here.\n",
         "\n  client closes   3000 (registered)               3000 (registered) 'that is all'\n",
         "\n  server closes   4000 (private use) 'enough'     4000 (private use)\n",
         "\n  handler raises  1011 (internal error)           1011 (internal error)\n",
         "\n  server stops    1001 (going away)               1001 (going away)\n",
         "\n  server's log    handler failed: RuntimeError: a bug, put here on purpose\n",
-        "\nAll 83 checks passed in ",
+        "\nAll 187 checks passed in ",
     ):
         assert part in output
 
@@ -63,7 +66,7 @@ def test_it_passes_its_checks_as_its_users_see_it() -> None:
 async def test_it_ends_with_status_0_when_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert await run_command("demo") == 0
     output = capsys.readouterr().out
-    assert "All 23 checks passed in " in output
+    assert "All 127 checks passed in " in output
     assert logging.getLogger("trio_ws.server").propagate
     assert logging.getLogger("trio_ws.server").handlers == []
 
@@ -93,6 +96,13 @@ async def lie_about_the_file(request: WebSocketRequest) -> None:
         async for message in websocket:
             flawed = isinstance(message, bytes) and message.startswith(b"chunk 2,")
             await websocket.send(b"X" + message[1:] if flawed and isinstance(message, bytes) else message)
+
+
+async def lie_over_http2(request: WebSocketRequest) -> None:
+    async with request.accept() as websocket:
+        async for message in websocket:
+            flawed = websocket.http_version == "2" and message == "from WebSocket 7"
+            await websocket.send("from nobody" if flawed else message)
 
 
 async def forget_messages(request: WebSocketRequest) -> None:
@@ -143,6 +153,7 @@ async def have_another_bug(request: WebSocketRequest) -> None:
         (lie_about_text, "the demo has failed: the echo of the text message differs"),
         (lie_about_kind, "the demo has failed: the echo of the text message differs"),
         (lie_about_the_file, "the demo has failed: the file's echo differs after byte 524288"),
+        (lie_over_http2, "the demo has failed: the echo of 'from WebSocket 7' differs over HTTP/2"),
         (forget_messages, "ConnectionClosedOK: received 1000 (OK); sent 1000 (OK)"),
         (let_everybody_in, "the demo has failed: /private was opened"),
         (reject_in_other_words, "the demo has failed: the body is b'no'"),

@@ -28,14 +28,22 @@ from .. import ConnectionClosed, connect_websocket
 from .._nursery import BackgroundNursery
 from .arguments import add_command, seconds, whole_number
 from .latencies import Latencies
-from .opening import ClientOptions, add_client_arguments, client_keywords, describe, explained
+from .opening import (
+    ClientOptions,
+    add_client_arguments,
+    check_version,
+    client_keywords,
+    describe,
+    explained,
+    make_agent,
+)
 from .running import FINE, Failure
 from .terminal import Progress, Screen, escape, megabytes_per_second
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from .. import WebSocket
+    from .. import Agent, WebSocket
     from .arguments import Commands
     from .running import Interrupts
 
@@ -60,7 +68,7 @@ echo, 2 wrong arguments, 130 interrupted before it was connected.
 
 examples:
   trio-ws bench ws://127.0.0.1:8080/
-  trio-ws bench wss://example.com/echo --connections 100 --rate 1000
+  trio-ws bench wss://example.com/echo --http2 --connections 100 --rate 1000
   trio-ws bench ws://127.0.0.1:8080/ --size 16384 --binary --json
 """
 
@@ -140,28 +148,31 @@ def _rate(text: str) -> float:
 
 async def run(options: BenchOptions, interrupts: Interrupts) -> int:
     """Run the command and return its exit status."""
-    async with BackgroundNursery() as nursery:
+    agent = make_agent(options)
+    async with agent, BackgroundNursery() as nursery:
         started_at = trio.current_time()
-        websockets = await _open_all(nursery, options)
+        websockets = await _open_all(nursery, options, agent)
         opening = trio.current_time() - started_at
         bench = _Bench(options, websockets)
         with interrupts.ending_gently(bench.end):
             result = await bench.run(Screen(sys.stderr))
+        shared = agent.statistics().connections_opened
         await _close_all(websockets)
     if options.json:
-        facts = {"url": websockets[0].url, "http_version": websockets[0].http_version}
-        print(json.dumps(facts | {"extensions": websockets[0].extensions, "opening": opening} | asdict(result)))
+        print(json.dumps(_facts(websockets[0]) | {"opening": opening, "http2_connections": shared} | asdict(result)))
     else:
-        _show(Screen(sys.stdout), websockets[0], opening, result)
+        _show(Screen(sys.stdout), websockets[0], opening, shared, result)
     return FINE
 
 
-async def _open_all(nursery: trio.Nursery, options: BenchOptions) -> list[WebSocket]:
+async def _open_all(nursery: trio.Nursery, options: BenchOptions, agent: Agent) -> list[WebSocket]:
     """Open all WebSockets, several at a time.
 
     Raises:
         Failure: one could not be opened.
     """
+    with explained(options):
+        keywords = client_keywords(options, agent)
     websockets: list[WebSocket] = []
     failures: list[Failure] = []
     missing = options.connections
@@ -172,8 +183,9 @@ async def _open_all(nursery: trio.Nursery, options: BenchOptions) -> list[WebSoc
             missing -= 1
             try:
                 with explained(options):
-                    keywords = client_keywords(options)
-                    websockets.append(await connect_websocket(nursery, options.url, options.protocols, **keywords))
+                    websocket = await connect_websocket(nursery, options.url, options.protocols, **keywords)
+                check_version(options, websocket)
+                websockets.append(websocket)
             except Failure as failure:
                 failures.append(failure)
                 openers.cancel_scope.cancel()
@@ -356,9 +368,14 @@ def _describe_message(message: str | bytes) -> str:
     return f"{'text' if isinstance(message, str) else 'bytes'} of length {len(message)}"
 
 
-def _show(screen: Screen, websocket: WebSocket, opening: float, result: Result) -> None:
+def _facts(websocket: WebSocket) -> dict[str, object]:
+    return {"url": websocket.url, "http_version": websocket.http_version, "extensions": websocket.extensions}
+
+
+def _show(screen: Screen, websocket: WebSocket, opening: float, shared: int, result: Result) -> None:
     screen.line(escape(describe(websocket)))
-    screen.fact("connections", f"{result.connections:,}, open after {opening:.2f} s")
+    carriers = f", on {shared:,} of HTTP/2" if shared else ""
+    screen.fact("connections", f"{result.connections:,}{carriers}, open after {opening:.2f} s")
     how = "each when the last one came back" if result.rate is None else f"{result.rate:,g} a second were due"
     screen.fact("sent", f"{result.kind} of {result.size:,} bytes, {how}")
     screen.fact("came back", f"{result.messages:,} in {result.duration:.2f} s")

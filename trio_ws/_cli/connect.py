@@ -16,7 +16,15 @@ from .._nursery import BackgroundNursery
 from .arguments import add_command, seconds
 from .console import STDOUT, Console
 from .lines import Bye, InputError, Ping, Send, parse_line
-from .opening import ClientOptions, add_client_arguments, client_keywords, describe, explained
+from .opening import (
+    ClientOptions,
+    add_client_arguments,
+    check_version,
+    client_keywords,
+    describe,
+    explained,
+    make_agent,
+)
 from .running import FAILED, FINE, WRONG_USAGE
 from .terminal import escape
 
@@ -57,6 +65,7 @@ examples:
   trio-ws connect wss://example.com/chat --protocol chat
   trio-ws connect wss://127.0.0.1:8080/ --ca-file ca.pem
   trio-ws connect wss://example.com/ --header 'Authorization: Bearer TOKEN'
+  trio-ws connect wss://example.com/ --http2
   echo '{"op": "subscribe"}' |
     trio-ws connect --raw --wait inf wss://example.com/feed | jq .
 """
@@ -103,9 +112,12 @@ async def run(options: ConnectOptions, interrupts: Interrupts) -> int:
     """Run the command and return its exit status."""
     console = Console()
     async with AsyncExitStack() as stack:
+        agent = make_agent(options)
+        await stack.enter_async_context(agent)
         with explained(options):
-            opening = open_websocket(options.url, options.protocols, **client_keywords(options))
+            opening = open_websocket(options.url, options.protocols, **client_keywords(options, agent))
             websocket = await stack.enter_async_context(opening)
+        check_version(options, websocket)
         await console.tell(f"connected to {escape(describe(websocket))}")
         if console.interactive and options.commands:
             await console.tell(_HELP)

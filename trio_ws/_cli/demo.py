@@ -32,6 +32,7 @@ from .. import (
 from .._nursery import BackgroundNursery
 from .arguments import add_command
 from .certificates import make_authority, throwaway_context, trusting_context
+from .demo_http2 import COUNT, show_http2
 from .running import FINE, Failure
 from .terminal import Progress, Screen, Style, escape, megabytes_per_second
 
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
 Serve on loopback with a throw-away certificate, open a wss:// WebSocket to it,
 and show what happens: the handshake, the negotiated compression, text, binary
-and a file of 16 MiB sent and echoed back, pings, a rejection, close codes.
+and a file of 16 MiB sent and echoed back, pings, fifty WebSockets on one HTTP/2
+connection, a rejection, close codes.
 
 Exit status: 0 if all that is shown was checked and found right, 1 if not.
 """
@@ -190,6 +192,7 @@ class _Demo:
             await self._show_file(websocket)
             await self._show_pings(websocket)
         await self._show_statistics(websocket)
+        await self._show_http2()
         await self._show_rejection()
         await self._show_closing()
         self._screen.line()
@@ -207,8 +210,10 @@ class _Demo:
         self._checks += 1
 
     def _open(self, path: str, protocols: tuple[str, ...] = ()) -> AbstractAsyncContextManager[WebSocket]:
-        url = f"wss://{_HOST}:{self._server.port}{path}"
-        return open_websocket(url, protocols, ssl_context=self._context)
+        return open_websocket(self._url(path), protocols, ssl_context=self._context)
+
+    def _url(self, path: str) -> str:
+        return f"wss://{_HOST}:{self._server.port}{path}"
 
     def _show_handshake(self, websocket: WebSocket) -> None:
         self._screen.heading(f"Opening handshake with {websocket.url}")
@@ -293,6 +298,11 @@ class _Demo:
         ):
             self.check(sent == received, f"{name}: {sent} were sent, {received} received")
             self._screen.fact(name, f"{sent[0]:,} to the server, {sent[1]:,} back; both sides counted the same")
+
+    async def _show_http2(self) -> None:
+        await show_http2(self._screen, self.check, self._server, self._url("/echo"), self._context)
+        for _ in range(2 * COUNT):
+            await self._endings.receiver.receive()
 
     async def _show_rejection(self) -> None:  # noqa: ASYNC910  # opening is a checkpoint
         self._screen.heading("A path that nobody may open")

@@ -36,6 +36,7 @@ class ClientOptions:
     origin: str | None
     ca_file: str | None
     unix: str | None
+    http2: bool
     compression: Compression | None
     connect_timeout: float
     max_size: int
@@ -58,6 +59,11 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ca-file", metavar="PEM", help="trust the authorities in this file, and no others")
     parser.add_argument("--unix", metavar="PATH", help="connect to this Unix socket, whatever host the URL names")
     parser.add_argument(
+        "--http2",
+        action="store_true",
+        help="speak HTTP/2, which wss:// agrees on in TLS and ws:// begins with; fail if the server does not",
+    )
+    parser.add_argument(
         "--connect-timeout",
         type=seconds,
         default=10.0,
@@ -66,10 +72,15 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def client_keywords(options: ClientOptions) -> ClientKeywords:
+def make_agent(options: ClientOptions) -> Agent:
+    """Make the agent that connects; it is to be entered, so that WebSockets over HTTP/2 share a connection."""
+    return Agent(allow_h2=options.http2, h2_prior_knowledge=options.http2, socket_path=options.unix)
+
+
+def client_keywords(options: ClientOptions, agent: Agent) -> ClientKeywords:
     """Make the keyword arguments of what opens a WebSocket; in :func:`explained`, as this may fail too."""
     return {
-        "dispatcher": None if options.unix is None else Agent(socket_path=options.unix),
+        "dispatcher": agent,
         "headers": options.headers,
         "origin": options.origin,
         "ssl_context": None if options.ca_file is None else client_context(options.ca_file),
@@ -77,6 +88,16 @@ def client_keywords(options: ClientOptions) -> ClientKeywords:
         "limits": Limits(max_message_size=options.max_size),
         "connect_timeout": options.connect_timeout,
     }
+
+
+def check_version(options: ClientOptions, websocket: WebSocket) -> None:
+    """Check that HTTP/2 is spoken, if it was asked for: an agent makes do with HTTP/1.1.
+
+    Raises:
+        Failure: it is not.
+    """
+    if options.http2 and websocket.http_version != "2":
+        raise Failure(f"the server of {websocket.url} speaks no WebSocket over HTTP/2: it chose HTTP/1.1")
 
 
 @contextmanager

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 An echo server: every message comes back as it was sent. One line is printed
-for each connection that has ended.
+for each WebSocket that has ended. It speaks HTTP/1.1, and HTTP/2 to clients
+that ask for it in TLS or begin with it.
 
 Ctrl-C or SIGTERM closes every connection with code 1001 and ends with status 0;
 again, it ends at once, with status 130.
