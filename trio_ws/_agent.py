@@ -152,7 +152,7 @@ class Agent(Dispatcher):
         if self._pool is not None:
             self._pool.close()
             self._pool = None
-        await self._scope.__aexit__(exc_type, exc, traceback)
+        await self._scope.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102  # its tasks are being cancelled
 
     def statistics(self) -> Http2Statistics:
         """What its HTTP/2 connections have counted so far; a copy."""

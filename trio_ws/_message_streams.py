@@ -121,7 +121,7 @@ class OutgoingMessage:
                 self._connection.start_close(INTERNAL_ERROR, "")
             self._connection.outbox.let_go()
         if exc is None:
-            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()  # noqa: ASYNC102  # it may be cancelled: nothing is left to do
 
     def _finish(self) -> None:
         """Send the end of the message: an empty frame, for which room is not asked."""
@@ -216,4 +216,4 @@ class IncomingMessage:
     ) -> None:
         self._connection.let_go(self._connection.counter.leave(self._incoming))
         if exc is None:
-            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()  # noqa: ASYNC102  # it may be cancelled: nothing is left to do
