@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ._websocket_stream import WebSocketStream
     from ._wire.protocol import Message
 
-    View = WebSocket | WebSocketStream
-
 
 @dataclass(frozen=True, slots=True)
 class BroadcastResult:
@@ -40,14 +38,14 @@ class BroadcastResult:
         gone: it was closed or closing already.
     """
 
-    sent: list[View] = field(default_factory=list)
-    skipped: list[View] = field(default_factory=list)
-    closed: list[View] = field(default_factory=list)
-    gone: list[View] = field(default_factory=list)
+    sent: list[WebSocket | WebSocketStream] = field(default_factory=list)
+    skipped: list[WebSocket | WebSocketStream] = field(default_factory=list)
+    closed: list[WebSocket | WebSocketStream] = field(default_factory=list)
+    gone: list[WebSocket | WebSocketStream] = field(default_factory=list)
 
 
 def broadcast(
-    connections: Iterable[View],
+    connections: Iterable[WebSocket | WebSocketStream],
     message: Message,
     *,
     slow: Literal["skip", "close"] = "skip",

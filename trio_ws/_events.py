@@ -55,7 +55,7 @@ class CloseEvent:
     was_clean: bool
 
 
-WebSocketEvent = OpenEvent | MessageEvent | ErrorEvent | CloseEvent
+Event = OpenEvent | MessageEvent | ErrorEvent | CloseEvent
 
 
 class Events:
@@ -65,14 +65,12 @@ class Events:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._next: list[WebSocketEvent] | None = [
-            OpenEvent()
-        ]  # known already, the last first; None: all has been told
+        self._next: list[Event] | None = [OpenEvent()]  # known already, the last first; None: all has been told
 
     def __aiter__(self) -> Events:
         return self
 
-    async def __anext__(self) -> WebSocketEvent:
+    async def __anext__(self) -> Event:
         if self._next is None:
             await trio.lowlevel.checkpoint()
             raise StopAsyncIteration

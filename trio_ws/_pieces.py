@@ -82,8 +82,7 @@ class Counter:
         incoming.given_up = True
         incoming.waiting.unpark_all()
         incoming.pieces.clear()
-        if incoming in self._known:
-            self._known.remove(incoming)
+        self._known.remove(incoming)
         return size
 
     def drop(self) -> None:

@@ -13,10 +13,11 @@ from ._message_streams import IncomingMessage, OutgoingMessage
 from ._view import ConnectionView, check_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from types import TracebackType
 
     from ._connection import Connection
+    from ._events import CloseEvent, ErrorEvent, MessageEvent, OpenEvent
     from ._instrument import Instruments
     from ._wire.handshake import Agreement
     from ._wire.headers import Headers
@@ -119,7 +120,7 @@ class WebSocket(ConnectionView, trio.abc.Channel[str | bytes]):
         """
         return self._connection.receive_nowait()
 
-    def events(self) -> Events:
+    def events(self) -> AsyncIterator[OpenEvent | MessageEvent | ErrorEvent | CloseEvent]:
         """Tell the connection as events: ``async for event in ws.events()``.
 
         First an :class:`OpenEvent`; a :class:`MessageEvent` for each message; an :class:`ErrorEvent` if the connection

@@ -553,6 +553,32 @@ async def test_a_message_can_begin_while_another_is_still_being_taken(autojump_c
             assert [part async for part in parts] == [b"!"]
 
 
+async def test_who_takes_the_last_piece_lets_a_receiver_read_on(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer), trio.open_nursery() as nursery:
+        got: list[str | bytes] = []
+
+        async def receive() -> None:
+            got.append(await websocket.receive())
+
+        async def send() -> None:
+            fragment(peer, b"last", fin=True)
+            peer.send("next")
+
+        fragment(peer, b"first", opcode=Opcode.BINARY)
+        await wait_all_tasks_blocked()
+        async with websocket.receive_message_stream() as parts:
+            assert await anext(parts) == b"first"
+            nursery.start_soon(receive)  # it runs when we read already
+            with trio.move_on_after(0.001):
+                await anext(parts)
+            nursery.start_soon(receive)
+            nursery.start_soon(send)
+            assert await anext(parts) == b"last"
+            peer.send("and another")
+        await wait_all_tasks_blocked()
+        assert got == ["next", "and another"]
+
+
 @pytest.mark.parametrize("code", [1000, 4000])
 async def test_a_close_inside_a_message_is_an_error(code: int, autojump_clock: MockClock) -> None:
     async with one_side() as (websocket, peer):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
 import shutil
 import signal
 import subprocess
@@ -55,6 +57,37 @@ def test_two_tasks_send_and_receive() -> None:
 
 def test_the_secure_server_greets() -> None:
     assert run("secure_server.py") == "hello, trio\n"
+
+
+def test_a_stream_echoes() -> None:
+    with serving("echo_server.py") as (url, _):
+        assert run("stream_echo.py", url) == "0\n1\n2\n3\n4\nstop\n"
+
+
+def test_a_file_is_hashed_while_it_comes(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(random.randbytes(3 * 2**20))
+    assert run("send_file.py", str(path)).strip() == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+async def test_the_ticker_ticks_for_everyone() -> None:
+    with serving("ticker.py") as (url, _), trio.fail_after(TIMEOUT):
+        async with trio_ws.open_websocket(url) as one, trio_ws.open_websocket(url) as two:
+            tick = await two.receive()
+            while await one.receive() != tick:
+                pass
+
+
+def test_a_connection_is_watched() -> None:
+    with serving("echo_server.py") as (url, _):
+        assert run("watching.py", url).splitlines() == [
+            "hook: open",
+            "hook: pong b'still there?'",
+            "event: open",
+            "event: message hello",
+            "hook: close 1000 (OK)",
+            "event: close 1000  True",
+        ]
 
 
 async def test_the_chat_server_tells_everyone_and_ends_well() -> None:

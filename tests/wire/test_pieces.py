@@ -49,8 +49,10 @@ def join(events: list[Event]) -> str | bytes:
     assert isinstance(start, Start)
     assert all(isinstance(piece, Piece) for piece in pieces)
     assert [piece.final for piece in pieces if isinstance(piece, Piece)] == [False] * (len(pieces) - 1) + [True]
-    empty: str | bytes = "" if start.is_text else b""
-    return empty.join(piece.data for piece in pieces if isinstance(piece, Piece))  # type: ignore[misc, arg-type]
+    data = [piece.data for piece in pieces if isinstance(piece, Piece)]
+    if start.is_text:
+        return "".join(part for part in data if isinstance(part, str))
+    return b"".join(part for part in data if isinstance(part, bytes))
 
 
 @settings(max_examples=200, deadline=None)
