@@ -79,6 +79,16 @@ def check_answer(status: int, headers: HeadersLike, body: bytes) -> list[tuple[s
     return list(check_headers(headers).raw)
 
 
+class Accepted(set["WebSocket"]):
+    """The open WebSockets of a server.
+
+    Attributes:
+        goodbye: code and reason to close with those that a handler accepts from now on; None: none yet.
+    """
+
+    goodbye: tuple[int, str] | None = None
+
+
 class WebSocketRequest:
     """A request for a WebSocket, well-formed and from an origin that is taken; answer it once.
 
@@ -93,7 +103,7 @@ class WebSocketRequest:
         exchange: Exchange,
         options: ConnectionOptions,
         protocols: tuple[str, ...],
-        accepted: set[WebSocket],
+        accepted: Accepted,
     ) -> None:
         self._exchange = exchange
         self._options = options
@@ -139,6 +149,8 @@ class WebSocketRequest:
         async with BackgroundNursery() as nursery:
             websocket = start_websocket(opened, self._options, nursery, url=self._url, is_client=False, shield=True)
             self._accepted.add(websocket)
+            if self._accepted.goodbye is not None:
+                websocket._connection.start_close(*self._accepted.goodbye)
             try:
                 async with websocket:
                     yield websocket

@@ -254,6 +254,7 @@ class WebSocketServer:
         check_close(code, reason, registered=True)
         self.stop_listening()
         self._service.refuse_new()
+        self._service.websockets.goodbye = code, reason
         for websocket in self.connections:
             websocket._connection.start_close(code, reason)
         try:

@@ -19,7 +19,7 @@ from ._net.http2_exchange import Http2Exchange, respond
 from ._net.http2_gate import Http2Statistics
 from ._net.tls import TLSTransport
 from ._nursery import BackgroundNursery
-from ._request import HTTPRequest, HTTPResponse, WebSocketRequest, check_answer
+from ._request import Accepted, HTTPRequest, HTTPResponse, WebSocketRequest, check_answer
 from ._wire.handshake import (
     Refusal,
     check_origin,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from ._opening import ConnectionOptions
     from ._options import Limits, Origins
     from ._transport import Transport
-    from ._websocket import WebSocket
     from ._wire.headers import Headers
 
     BeginHttp2 = Callable[[Transport, bytes, float], Awaitable[WebSocketRequest | None]]
@@ -81,7 +80,7 @@ class Service:
         self._options = options
         self._opening: set[trio.CancelScope] = set()
         self._http2_connections: set[Http2Connection] = set()
-        self.websockets: set[WebSocket] = set()
+        self.websockets = Accepted()
         self.closing = False
         self.http2 = Http2Statistics()
 

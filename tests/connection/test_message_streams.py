@@ -35,7 +35,9 @@ def fragment(peer: Peer, payload: bytes, *, opcode: int = Opcode.CONTINUATION, f
 
 
 @asynccontextmanager
-async def compressed_sides(*, no_takeover: bool = False) -> AsyncGenerator[tuple[WebSocket, WebSocket], None]:
+async def compressed_sides(
+    *, no_takeover: bool = False, limits: Limits | None = None
+) -> AsyncGenerator[tuple[WebSocket, WebSocket], None]:
     """A client and a server that have agreed on permessage-deflate."""
     parameters = DeflateParameters(
         server_no_context_takeover=no_takeover,
@@ -44,7 +46,7 @@ async def compressed_sides(*, no_takeover: bool = False) -> AsyncGenerator[tuple
         client_max_window_bits=12,
     )
     options = ConnectionOptions(
-        compression=Compression(), limits=Limits(), keepalive=None, close_timeout=10, instruments=()
+        compression=Compression(), limits=limits or Limits(), keepalive=None, close_timeout=10, instruments=()
     )
     sides: list[WebSocket] = []
     async with BackgroundNursery() as nursery:
@@ -466,6 +468,17 @@ async def test_a_few_compressed_bytes_do_not_fill_the_memory(autojump_clock: Moc
                 assert server.statistics().receive_buffer < 2**21
         assert got == 2**26
         nursery.cancel_scope.cancel()
+
+
+async def test_one_step_inflates_a_mebibyte_and_a_message_at_most(autojump_clock: MockClock) -> None:
+    async with compressed_sides(limits=Limits(receive_buffer=None)) as (client, server):
+        await wait_all_tasks_blocked()
+        frames = b"".join(client._connection.protocol.encode_message(bytes(2**20), True) for _ in range(20))
+        client._connection.transport.write(frames)
+        server._connection._read()
+        assert server.statistics().messages_received == 1  # of those that came in the same read
+        for _ in range(20):
+            assert await server.receive() == bytes(2**20)
 
 
 async def test_each_step_can_be_cancelled_and_nothing_is_lost(autojump_clock: MockClock) -> None:

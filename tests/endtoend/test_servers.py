@@ -296,6 +296,33 @@ async def test_a_stream_that_brings_no_request() -> None:
             await trio_ws.wrap_server_stream(nursery, theirs, 5)  # type: ignore[call-overload]
 
 
+async def test_who_is_accepted_while_a_server_closes_gets_its_goodbye_at_once() -> None:
+    asked, may_accept = trio.Event(), trio.Event()
+    seen: list[object] = []
+
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        asked.set()
+        await may_accept.wait()
+        async with request.accept() as websocket:
+            with pytest.raises(trio_ws.ConnectionClosedLocally):
+                await websocket.receive()
+
+    async def client(url: str) -> None:
+        async with trio_ws.open_websocket(url) as websocket:
+            seen.append(await websocket.wait_closed())
+
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(partial(trio_ws.serve_websocket, handler, "127.0.0.1", 0))
+        nursery.start_soon(client, f"ws://127.0.0.1:{server.port}/")
+        await asked.wait()
+        with trio.fail_after(5):
+            async with trio.open_nursery() as closing:
+                closing.start_soon(server.aclose, 1012, "restart")
+                await wait_all_tasks_blocked()
+                may_accept.set()
+    assert seen == [CloseInfo(1012, "restart", was_clean=True)]
+
+
 async def test_aclose_says_goodbye_and_waits_for_the_handlers() -> None:
     done: list[CloseInfo] = []
 

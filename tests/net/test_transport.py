@@ -256,6 +256,19 @@ async def test_the_last_bytes_before_abort_arrive_though_input_is_unread(
     assert peer.recv(100) == b""
 
 
+async def test_abort_leaves_nothing_to_the_system_that_a_peer_does_not_take(
+    pair: tuple[SocketTransport, socket.socket],
+) -> None:
+    transport, peer = pair
+    while not transport.unsent:
+        transport.write(MEBIBYTE)
+    transport.abort()
+    peer.settimeout(5)
+    with pytest.raises(ConnectionResetError):
+        while peer.recv(2**20):
+            pass
+
+
 async def test_abort_reads_only_so_much_of_what_a_peer_keeps_sending(
     pair: tuple[SocketTransport, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:

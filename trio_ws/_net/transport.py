@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -130,6 +131,11 @@ class SocketTransport(Transport):
         if self._closed:
             return
         trio.lowlevel.notify_closing(self._sock)
+        if self._unsent:
+            # The peer does not read, and no Close can arrive behind what waits. Without this the system would keep its
+            # own buffer, megabytes of it, for as long as the peer likes.
+            with contextlib.suppress(OSError):
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         # A socket closed with unread input sends RST, which can overtake the Close frame before it.
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
