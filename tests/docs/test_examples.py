@@ -137,3 +137,13 @@ def test_the_tests_of_the_chat_server_pass(tmp_path: Path) -> None:
 def test_a_library_for_trio_websocket_runs_unchanged() -> None:
     with serving("echo_server.py") as (url, _):
         assert run("unchanged_library.py", url) == "hello by trio_ws.compat.trio_websocket\n"
+
+
+def test_a_time_limit_leaves_the_connection_as_it_was() -> None:
+    with serving("echo_server.py") as (url, _):
+        assert run("time_limits.py", url) == "anything new?\n"
+
+
+def test_a_slow_consumer_makes_the_sender_wait() -> None:
+    expected = ["the sender waits: True", "the receiver keeps: 94 messages", "all came, and it goes on: True"]
+    assert run("slow_consumer.py").splitlines() == expected

@@ -1,0 +1,27 @@
+"""Show how a receiver that does not receive makes the sender wait: ``python slow_consumer.py``."""
+
+from __future__ import annotations
+
+import trio
+
+import trio_ws
+from trio_ws.testing import memory_websocket_pair
+
+
+async def main() -> None:
+    limits = trio_ws.Limits(receive_buffer=100_000, send_buffer=50_000)
+    async with memory_websocket_pair(compression=None, limits=limits) as (client, server):
+        sent = 0
+        with trio.move_on_after(0.1):
+            while True:
+                await client.send(bytes(1000))
+                sent += 1
+        print("the sender waits:", client.buffered_amount >= 50_000)
+        print("the receiver keeps:", server.statistics().receive_buffer // 1064, "messages")
+        for _ in range(sent):
+            await server.receive()
+        print("all came, and it goes on:", client.buffered_amount == 0)
+
+
+if __name__ == "__main__":
+    trio.run(main)
