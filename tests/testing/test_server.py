@@ -45,6 +45,18 @@ async def test_it_serves(tls: bool) -> None:
         await trio.open_tcp_stream("127.0.0.1", server.port)
 
 
+@pytest.mark.parametrize("allow_h2", [False, True])
+async def test_http2_is_spoken_if_it_is_allowed(allow_h2: bool) -> None:
+    async with (
+        open_test_server(echo, allow_h2=allow_h2) as server,
+        trio_ws.Agent(ssl_context=server.ssl_context) as agent,
+        trio_ws.open_websocket(server.url, dispatcher=agent) as websocket,
+    ):
+        await websocket.send("hello")
+        assert await websocket.receive() == "hello"
+        assert websocket.http_version == ("2" if allow_h2 else "1.1")
+
+
 async def test_it_takes_the_options_of_a_server() -> None:
     async with (
         open_test_server(echo, protocols=["chat"], compression=None) as server,

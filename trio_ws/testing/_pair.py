@@ -7,18 +7,35 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .._client import wrap_client_stream
+from .._agent import Agent
+from .._client import connect_websocket
+from .._exceptions import InvalidHandshake
+from .._net.transport import StreamTransport
 from .._nursery import BackgroundNursery
 from .._server import wrap_server_stream
 from ._memory import memory_stream_pair
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
     from typing import Unpack
 
+    from .._agent import ConnectRequest
     from .._opening import SharedKeywords
+    from .._transport import Transport
     from .._websocket import WebSocket
     from .._wire.headers import HeadersLike
+
+
+class _StreamAgent(Agent):
+    """Connects over one stream that is there already, without TLS whatever the URL says."""
+
+    def __init__(self, stream: trio.abc.Stream, *, http2: bool) -> None:
+        super().__init__(allow_h2=http2, h2_prior_knowledge=http2)
+        self._stream = stream
+
+    async def _secure(self, request: ConnectRequest, alpn: Sequence[str]) -> Transport:
+        await trio.lowlevel.checkpoint()
+        return StreamTransport(self._stream, request.nursery)
 
 
 def _unchanged(stream: trio.abc.Stream) -> trio.abc.Stream:
@@ -43,7 +60,7 @@ async def memory_websocket_pair(
     gone at once, and the exception comes out as it is.
 
     Args:
-        http_version: which version of HTTP carries it, "1.1".
+        http_version: which version of HTTP carries it, "1.1" or "2".
         url: what the client asks for.
         protocols: the subprotocols that the client offers and the server speaks, the preferred first.
         headers: what the client adds to its request.
@@ -56,21 +73,27 @@ async def memory_websocket_pair(
         TypeError: an argument has the wrong type.
         Exception: what ``open_websocket`` raises if a fault spoils the opening handshake.
     """
-    if http_version != "1.1":
-        raise ValueError(f'http_version={http_version!r}: it must be "1.1"')
+    if http_version not in ("1.1", "2"):
+        raise ValueError(f'http_version={http_version!r}: it must be "1.1" or "2"')
     one, other = memory_stream_pair()
+    agent = _StreamAgent(client_stream(one), http2=http_version == "2")
     async with BackgroundNursery() as nursery:
         opened = trio.Event()
         clients: list[WebSocket] = []
 
         async def connect() -> None:
             clients.append(
-                await wrap_client_stream(nursery, client_stream(one), url, protocols, headers=headers, **options)
+                await connect_websocket(nursery, url, protocols, dispatcher=agent, headers=headers, **options)
             )
             opened.set()
 
         nursery.start_soon(connect)
-        request = await wrap_server_stream(nursery, server_stream(other), protocols=protocols, origins=None, **options)
+        try:
+            request = await wrap_server_stream(
+                nursery, server_stream(other), protocols=protocols, origins=None, **options
+            )
+        except InvalidHandshake:
+            await trio.sleep_forever()  # the error of the client says more, and ends this
         async with request.accept() as server:
             await opened.wait()
             client = clients[0]

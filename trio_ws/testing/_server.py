@@ -82,7 +82,7 @@ def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 @asynccontextmanager
 async def open_test_server(
-    handler: Handler, *, tls: bool = True, **options: Unpack[ServeKeywords]
+    handler: Handler, *, tls: bool = True, allow_h2: bool = True, **options: Unpack[ServeKeywords]
 ) -> AsyncGenerator[LocalServer, None]:
     """Serve WebSockets on loopback for as long as the block lasts: ``async with open_test_server(handler) as server:``.
 
@@ -99,6 +99,7 @@ async def open_test_server(
         handler: ``async def handler(request: WebSocketRequest)``.
         tls: serve ``wss`` with a certificate for localhost and the loopback addresses, by an authority that is made
             once for each process; False: plain ``ws``.
+        allow_h2: speak HTTP/2 too, as ``serve_websocket`` does.
         options: the keyword arguments of ``serve_websocket``; close_timeout is 2 seconds unless given.
 
     Raises:
@@ -121,9 +122,10 @@ async def open_test_server(
                 scope.cancel()
             raise
 
+    serve = partial(serve_websocket, handle, HOST, 0, server_context, allow_h2=allow_h2, **options)
     with _raising_first(failures):
         async with BackgroundNursery() as nursery:
-            server = await nursery.start(partial(serve_websocket, handle, HOST, 0, server_context, **options))
+            server = await nursery.start(serve)
             url = f"{'wss' if tls else 'ws'}://{HOST}:{server.port}/"
             with scope:
                 try:
