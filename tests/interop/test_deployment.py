@@ -75,7 +75,7 @@ class Front:
 
 
 @asynccontextmanager
-async def in_front(folder: Path) -> AsyncIterator[Front]:
+async def in_front(folder: Path, *, to_servers_http2: bool = False) -> AsyncIterator[Front]:
     authority = trustme.CA()
     certificate = folder / "site.pem"
     authority.issue_cert(HOST).private_key_and_cert_chain_pem.write_to_path(str(certificate))
@@ -84,8 +84,8 @@ async def in_front(folder: Path) -> AsyncIterator[Front]:
     for example, actual in (
         ("/etc/haproxy/site.pem", str(certificate)),
         (":8443", f":{port}"),
-        (":8080", f":{servers[0]}"),
-        (":8081", f":{servers[1]}"),
+        (":8080\n", f":{servers[0]}{' proto h2' * to_servers_http2}\n"),
+        (":8081\n", f":{servers[1]}{' proto h2' * to_servers_http2}\n"),
     ):
         assert example in configuration
         configuration = configuration.replace(example, actual)
@@ -102,41 +102,47 @@ async def in_front(folder: Path) -> AsyncIterator[Front]:
         yield Front(f"wss://{HOST}:{port}/", context, processes)
 
 
+@pytest.mark.parametrize("to_servers_http2", [False, True])
+@pytest.mark.parametrize("to_front_http2", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-async def test_a_server_behind_haproxy_may_stop(number: signal.Signals, tmp_path: Path) -> None:
+async def test_a_server_behind_haproxy_may_stop(
+    number: signal.Signals, to_front_http2: bool, to_servers_http2: bool, tmp_path: Path
+) -> None:
     with trio.fail_after(TIMEOUT):
-        async with in_front(tmp_path) as front:
+        async with (
+            in_front(tmp_path, to_servers_http2=to_servers_http2) as front,
+            trio_ws.Agent(allow_h2=to_front_http2, ssl_context=front.context) as agent,
+            trio.open_nursery() as nursery,
+        ):
             origin = front.url.replace("wss", "https").rstrip("/")
-            async with trio.open_nursery() as nursery:
-                websockets = [
-                    await trio_ws.connect_websocket(nursery, front.url, ssl_context=front.context, origin=origin)
-                    for _ in range(4)
-                ]
-                for websocket in websockets:
-                    await websocket.send("hello" * 1000)
-                    assert await websocket.receive() == "hello" * 1000
-                    assert websocket.extensions.startswith("permessage-deflate")
-                first, second = front.servers.values()
-                first.send_signal(number)
-                assert await ended(first) == 0
-                # By leastconn two were on each: those on the other one go on.
-                gone, alive = [], []
-                for websocket in websockets:
-                    try:
-                        await websocket.send("still here?")
-                        assert await websocket.receive() == "still here?"
-                        alive.append(websocket)
-                    except trio_ws.ConnectionClosed as closed:
-                        gone.append(closed.code)
-                assert gone == [1001 if number == signal.SIGTERM else 1012] * 2
-                # Who comes now is let in, by the other one.
-                for _ in range(4):
-                    alive.append(await trio_ws.connect_websocket(nursery, front.url, ssl_context=front.context))
-                    await alive[-1].send("hello")
-                    assert await alive[-1].receive() == "hello"
-                second.send_signal(signal.SIGTERM)
-                for websocket in alive:
-                    assert (await websocket.wait_closed()).code == 1001
+            connect = partial(trio_ws.connect_websocket, nursery, front.url, dispatcher=agent)
+            websockets = [await connect(origin=origin) for _ in range(4)]
+            for websocket in websockets:
+                await websocket.send("hello" * 1000)
+                assert await websocket.receive() == "hello" * 1000
+                assert websocket.http_version == ("2" if to_front_http2 else "1.1")
+                assert websocket.extensions.startswith("permessage-deflate")
+            first, second = front.servers.values()
+            first.send_signal(number)
+            assert await ended(first) == 0
+            # By leastconn two were on each: those on the other one go on.
+            gone, alive = [], []
+            for websocket in websockets:
+                try:
+                    await websocket.send("still here?")
+                    assert await websocket.receive() == "still here?"
+                    alive.append(websocket)
+                except trio_ws.ConnectionClosed as closed:
+                    gone.append(closed.code)
+            assert gone == [1001 if number == signal.SIGTERM else 1012] * 2
+            # Who comes now is let in, by the other one.
+            for _ in range(4):
+                alive.append(await connect())
+                await alive[-1].send("hello")
+                assert await alive[-1].receive() == "hello"
+            second.send_signal(signal.SIGTERM)
+            for websocket in alive:
+                assert (await websocket.wait_closed()).code == 1001
 
 
 async def test_haproxy_takes_a_page_from_elsewhere_no_further_than_we_do(tmp_path: Path) -> None:
