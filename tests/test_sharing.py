@@ -6,12 +6,14 @@ import errno
 import os
 import socket
 import tempfile
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import wait_all_tasks_blocked
 
 from trio_ws import Agent, WebSocketRequest, WebSocketServer, _server, open_websocket, serve_websocket
@@ -127,6 +129,41 @@ async def test_no_place_is_held_when_another_process_was_faster(
         await until(lambda: bool(stolen))
         assert await echoes(url)
     stolen[0].close()
+
+
+async def test_a_shortage_pauses_every_listener_is_logged_once_and_hurts_nobody_who_is_there(
+    listening: socket.socket,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    failed: Counter[int] = Counter()
+    short = True
+
+    def fail(sock: socket.socket) -> socket.socket | None:
+        if short:
+            failed[sock.getsockname()[1]] += 1
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return accept_nowait(sock)
+
+    other = socket.create_server((LOCAL, 0))
+    ports = {sock.getsockname()[1] for sock in (listening, other)}
+    serve = partial(serve_websocket, echo, None, None, sockets=[listening, other], max_connections=3)
+    async with serving(serve), open_websocket(url_of(other)) as there:
+        monkeypatch.setattr(_server, "accept_nowait", fail)
+        async with await call(listening.getsockname()) as one, await call(other.getsockname()) as two:
+            for number in range(1, 15):
+                while set(failed.values()) != {number} or set(failed) != ports:
+                    await wait_all_tasks_blocked()
+                await there.send("hello")
+                assert await there.receive() == "hello"
+                mock_clock.jump(0.1)
+            short = False
+            mock_clock.jump(0.1)
+            for stream in (one, two):
+                await stream.send_all(request())
+                assert status(await read_head(stream)) == 101
+    assert len(caplog.records) == 2  # in 1.3 seconds
 
 
 # Servers on one port.

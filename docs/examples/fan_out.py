@@ -45,17 +45,11 @@ class Room:
                         started = True
                     async for message in said:
                         if message["type"] == "message":
-                            self._tell(str(message["data"]))
+                            # Who is too slow to listen misses it; nobody waits for them.
+                            trio_ws.broadcast(self._here, str(message["data"]))
             except* (OSError, coredis.exceptions.ConnectionError):
                 print(f"Redis is away; again in at most {RECONNECT:g} s", file=sys.stderr, flush=True)
             await trio.sleep(random.uniform(0, RECONNECT))
-
-    def _tell(self, message: str) -> None:
-        for ws in self._here:
-            try:
-                ws.send_nowait(message)
-            except (trio.WouldBlock, trio_ws.ConnectionClosed):
-                continue  # who is too slow to listen misses it; nobody waits for them
 
 
 async def main(port: int, url: str) -> None:

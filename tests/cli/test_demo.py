@@ -48,6 +48,8 @@ def test_it_passes_its_checks_as_its_users_see_it() -> None:
         " MB/s each way, in ",
         " median, of 20 pings\n",
         "\n  messages        66 to the server, 66 back; both sides counted the same\n",
+        "\n  readable        'one', b'\\x02', 'three', as they were written into writable\n",
+        "\n  closed          3001 (registered)\n",
         "\n50 WebSockets over HTTP/1.1, and 50 over HTTP/2 (RFC 8441)\n",
         "\n  connections     50              1, as the server counts them\n",
         "\n  all open after ",
@@ -57,7 +59,7 @@ def test_it_passes_its_checks_as_its_users_see_it() -> None:
         "\n  handler raises  1011 (internal error)           1011 (internal error)\n",
         "\n  server stops    1001 (going away)               1001 (going away)\n",
         "\n  server's log    handler failed: RuntimeError: a bug, put here on purpose\n",
-        "\nAll 187 checks passed in ",
+        "\nAll 189 checks passed in ",
     ):
         assert part in output
 
@@ -66,7 +68,7 @@ def test_it_passes_its_checks_as_its_users_see_it() -> None:
 async def test_it_ends_with_status_0_when_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert await run_command("demo") == 0
     output = capsys.readouterr().out
-    assert "All 127 checks passed in " in output
+    assert "All 129 checks passed in " in output
     assert logging.getLogger("trio_ws.server").propagate
     assert logging.getLogger("trio_ws.server").handlers == []
 
@@ -96,6 +98,12 @@ async def lie_about_the_file(request: WebSocketRequest) -> None:
         async for message in websocket:
             flawed = isinstance(message, bytes) and message.startswith(b"chunk 2,")
             await websocket.send(b"X" + message[1:] if flawed and isinstance(message, bytes) else message)
+
+
+async def lie_about_three(request: WebSocketRequest) -> None:
+    async with request.accept() as websocket:
+        async for message in websocket:
+            await websocket.send("four" if message == "three" else message)
 
 
 async def lie_over_http2(request: WebSocketRequest) -> None:
@@ -153,6 +161,7 @@ async def have_another_bug(request: WebSocketRequest) -> None:
         (lie_about_text, "the demo has failed: the echo of the text message differs"),
         (lie_about_kind, "the demo has failed: the echo of the text message differs"),
         (lie_about_the_file, "the demo has failed: the file's echo differs after byte 524288"),
+        (lie_about_three, r"the demo has failed: the stream gave ['one', b'\x02', 'four']"),
         (lie_over_http2, "the demo has failed: the echo of 'from WebSocket 7' differs over HTTP/2"),
         (forget_messages, "ConnectionClosedOK: received 1000 (OK); sent 1000 (OK)"),
         (let_everybody_in, "the demo has failed: /private was opened"),

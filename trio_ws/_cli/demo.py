@@ -33,6 +33,7 @@ from .._nursery import BackgroundNursery
 from .arguments import add_command
 from .certificates import make_authority, throwaway_context, trusting_context
 from .demo_http2 import COUNT, show_http2
+from .demo_stream import show_stream
 from .running import FINE, Failure
 from .terminal import Progress, Screen, Style, escape, megabytes_per_second
 
@@ -48,8 +49,8 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
 Serve on loopback with a throw-away certificate, open a wss:// WebSocket to it,
 and show what happens: the handshake, the negotiated compression, text, binary
-and a file of 16 MiB sent and echoed back, pings, fifty WebSockets on one HTTP/2
-connection, a rejection, close codes.
+and a file of 16 MiB sent and echoed back, pings, a WebSocketStream, fifty
+WebSockets on one HTTP/2 connection, a rejection, close codes.
 
 Exit status: 0 if all that is shown was checked and found right, 1 if not.
 """
@@ -192,6 +193,7 @@ class _Demo:
             await self._show_file(websocket)
             await self._show_pings(websocket)
         await self._show_statistics(websocket)
+        await self._show_stream()
         await self._show_http2()
         await self._show_rejection()
         await self._show_closing()
@@ -298,6 +300,10 @@ class _Demo:
         ):
             self.check(sent == received, f"{name}: {sent} were sent, {received} received")
             self._screen.fact(name, f"{sent[0]:,} to the server, {sent[1]:,} back; both sides counted the same")
+
+    async def _show_stream(self) -> None:
+        await show_stream(self._screen, self.check, self._url("/echo"), self._context)
+        await self._endings.receiver.receive()
 
     async def _show_http2(self) -> None:
         await show_http2(self._screen, self.check, self._server, self._url("/echo"), self._context)
