@@ -213,6 +213,17 @@ async def test_a_server_that_stops_listening_goes_on_with_what_is_there() -> Non
         await server.aclose()
 
 
+async def test_an_http2_connection_that_is_there_takes_new_websockets() -> None:
+    async with serving(partial(serve_websocket, echo, LOCAL, 0)) as server, Agent(h2_prior_knowledge=True) as agent:
+        url = f"ws://{LOCAL}:{server.port}/"
+        async with open_websocket(url, dispatcher=agent):
+            server.stop_listening()
+            async with open_websocket(url, dispatcher=agent) as websocket:
+                await websocket.send("hello")
+                assert await websocket.receive() == "hello"
+        assert server.statistics().connections_opened == 1
+
+
 @pytest.mark.parametrize("limit", [None, 1])
 async def test_a_listener_that_is_closed_as_somebody_calls_is_no_error(
     limit: int | None, monkeypatch: pytest.MonkeyPatch

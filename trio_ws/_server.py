@@ -224,7 +224,8 @@ class WebSocketServer:
         """Accept no more connections; those that are there go on, until :meth:`aclose`.
 
         For a server that has a successor on the same port or socket: what is half-way through its handshake is still
-        served here, and the next one goes there. On a Unix socket that this server has opened, its file is removed.
+        served here, and the next one goes there. An HTTP/2 connection that is there also takes new WebSockets. On a
+        Unix socket that this server has opened, its file is removed.
         """
         if not self._accepting.cancel_called:
             self._accepting.cancel()
