@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trio_ws._exceptions import InvalidURL
-from trio_ws._wire.url import WebSocketURL, parse_url, same_authority, split_authority
+from trio_ws._wire.url import WebSocketURL, join_url, parse_proxy_url, parse_url, same_authority, split_authority
 
 
 def url_with(
@@ -455,3 +455,146 @@ def test_two_authorities_are_the_same_by_host_and_port(one: str, other: str, sam
 def test_same_authority_takes_authorities_only() -> None:
     with pytest.raises(ValueError, match="'a b' is not host"):
         same_authority("a", "a b", default_port=80)
+
+
+# Proxies.
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://proxy.example", "http://proxy.example:80"),
+        ("HTTP://Proxy.Example:3128/", "http://proxy.example:3128"),
+        ("https://proxy.example", "https://proxy.example:443"),
+        ("socks5://proxy.example", "socks5://proxy.example:1080"),
+        ("Socks5h://[::1]:9050", "socks5://[::1]:9050"),
+        ("proxy.example", "http://proxy.example:80"),
+        ("proxy.example:8080", "http://proxy.example:8080"),
+        ("user:pass@proxy.example:8080", "http://proxy.example:8080"),
+        ("http://bücher.example", "http://xn--bcher-kva.example:80"),
+        (" http://0x7f.1\n", "http://127.0.0.1:80"),
+    ],
+)
+def test_a_proxys_url_is_read(text: str, shown: str) -> None:
+    assert str(parse_proxy_url(text)) == shown
+
+
+def test_the_userinfo_of_a_proxy_is_decoded_and_hidden() -> None:
+    url = parse_proxy_url("http://us%65r:p%40ss%2F@proxy.example")
+    assert (url.username, url.password) == ("user", "p@ss/")
+    assert url.authorization == "Basic dXNlcjpwQHNzLw=="
+    assert "user" not in f"{url!r} {url}"
+    assert "p@ss" not in f"{url!r} {url}"
+    assert parse_proxy_url("http://proxy.example").authorization is None
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("", "must have a host"),
+        ("http://", "must have a host"),
+        ("ws://proxy.example", "scheme must be http, https, socks5 or socks5h"),
+        ("socks4://proxy.example", "scheme must be"),
+        ("://proxy.example", "scheme must be"),
+        ("http://proxy.example/path", "no path, query or fragment"),
+        ("http://proxy.example?query", "no path, query or fragment"),
+        ("http://proxy.example#fragment", "no path, query or fragment"),
+        ("http://proxy.example\\path", "no path, query or fragment"),
+        ("http://proxy.example:0", "port must be"),
+        ("http://proxy.example:http", "port must be"),
+        ("http://proxy..example", "labels"),
+        (f"http://{'a' * 256}", "labels"),
+        ("http://[::1", "brackets"),
+        ("http://a:%0d%0a@proxy.example", "controls"),
+        ("http://a%3ab:c@proxy.example", "no colon in the username"),
+        ("http://%ff@proxy.example", "UTF-8"),
+        ("http://\ud800", "surrogates"),
+    ],
+)
+def test_a_proxys_url_that_breaks_a_rule_is_refused_with_that_rule(text: str, rule: str) -> None:
+    with pytest.raises(InvalidURL, match=rule):
+        parse_proxy_url(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["http://user:secret@proxy.example:x", "user:secret@proxy.example:x", "ftp://secret@h", "http://a:secret@h/path"],
+)
+def test_an_error_about_a_proxys_url_has_no_userinfo(text: str) -> None:
+    with pytest.raises(InvalidURL, match=r"\*\*\*@") as caught:
+        parse_proxy_url(text)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_proxys_url_must_be_a_str() -> None:
+    with pytest.raises(TypeError, match="url must be a str, not bytes"):
+        parse_proxy_url(b"http://proxy")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("url", "authority"),
+    [("ws://a", "a:80"), ("wss://a", "a:443"), ("ws://a:8080", "a:8080"), ("ws://[::1]:443", "[::1]:443")],
+)
+def test_an_authority_always_has_its_port(url: str, authority: str) -> None:
+    assert parse_url(url).authority == authority
+
+
+# Relative URLs: what the reference implementation of the URL standard makes of them.
+
+
+@pytest.mark.parametrize(
+    ("reference", "result"),
+    [
+        ("", "ws://a.example:81/b/c?d"),
+        ("#fragment", "ws://a.example:81/b/c?d"),
+        ("/", "ws://a.example:81/"),
+        ("/x?y#z", "ws://a.example:81/x?y"),
+        ("x", "ws://a.example:81/b/x"),
+        ("./x/", "ws://a.example:81/b/x/"),
+        ("../x", "ws://a.example:81/x"),
+        ("../../../x", "ws://a.example:81/x"),
+        ("%2e%2E/x", "ws://a.example:81/x"),
+        ("?", "ws://a.example:81/b/c?"),
+        ("?x", "ws://a.example:81/b/c?x"),
+        ("\\x\\y", "ws://a.example:81/x/y"),
+        ("  /x y\t\n ", "ws://a.example:81/x%20y"),
+        ("/x\ty", "ws://a.example:81/xy"),
+        ("//b.example", "ws://b.example/"),
+        ("\\\\b.example", "ws://b.example/"),
+        ("/\\b.example/x", "ws://b.example/x"),
+        ("///b.example", "ws://b.example/"),
+        ("ws://b.example", "ws://b.example/"),
+        ("http://b.example/x", "ws://b.example/x"),
+        ("wss://b.example", "wss://b.example/"),
+        ("https:b.example", "wss://b.example/"),
+        ("https:/b.example", "wss://b.example/"),
+        ("http:x", "ws://a.example:81/b/x"),
+        ("WS:/x", "ws://a.example:81/x"),
+        ("ws:", "ws://a.example:81/b/c?d"),
+        ("ws:?x", "ws://a.example:81/b/c?x"),
+        ("ws:\\\\b.example", "ws://b.example/"),
+        ("x/y:z", "ws://a.example:81/b/x/y:z"),
+        ("1:2", "ws://a.example:81/b/1:2"),
+        (":x", "ws://a.example:81/b/:x"),
+        ("é?é", "ws://a.example:81/b/%C3%A9?%C3%A9"),
+    ],
+)
+def test_a_reference_is_read_relative_to_its_base(reference: str, result: str) -> None:
+    joined = join_url(parse_url("ws://user:pass@a.example:81/b/c?d"), reference)
+    assert str(joined) == result
+    assert joined.authorization is None
+
+
+@pytest.mark.parametrize("reference", ["ftp:x", "mailto:a@b", "//", "ws://", "http://a b", "//a:b", "//[::1", "\ud800"])
+def test_a_reference_that_leads_nowhere_is_refused(reference: str) -> None:
+    with pytest.raises(InvalidURL):
+        join_url(parse_url("ws://a.example"), reference)
+
+
+@given(st.text())
+def test_any_reference_gives_a_url_that_serialises_to_itself_or_an_invalid_url(reference: str) -> None:
+    try:
+        joined = join_url(parse_url("wss://a.example/b/c?d"), reference)
+    except InvalidURL:
+        return
+    assert str(parse_url(str(joined))) == str(joined)

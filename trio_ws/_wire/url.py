@@ -6,6 +6,8 @@ through what cannot be connected to: port 0, empty labels, names longer than DNS
 authorization cannot carry. Names with non-ASCII letters follow IDNA 2008 after the mapping of UTS 46, so an emoji
 name must be given in its xn-- form.
 
+``parse_proxy_url`` reads a proxy's URL by the same rules for host, port and userinfo.
+
 Errors never show a password: rules speak of parts of a URL without quoting them, and the URL itself is redacted.
 
 Source: https://url.spec.whatwg.org/ and https://websockets.spec.whatwg.org/ (the WebSocket constructor).
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import re
 import string
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote_to_bytes
@@ -25,7 +28,10 @@ from .._exceptions import InvalidURL
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
+_PROXY_PORTS = {"http": 80, "https": 443, "socks5": 1080}
 _IS_SECURE = {"http": False, "https": True, "ws": False, "wss": True}
+_SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]*")
+_SLASHES = ("/", "\\")
 _C0_OR_SPACE = "".join(map(chr, range(0x21)))
 _REMOVED = str.maketrans("", "", "\t\n\r")
 _CONTROLS = frozenset(map(chr, [*range(0x20), 0x7F]))
@@ -67,8 +73,12 @@ class WebSocketURL:
     @property
     def host_header(self) -> str:
         """What Host and :authority say: the host, and the port unless it is the default of the scheme."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+        return self.authority.removesuffix(f":{DEFAULT_PORTS[self.scheme]}")
+
+    @property
+    def authority(self) -> str:
+        """The host and the port, whichever it is: what CONNECT asks a proxy for (RFC 9110 §9.3.6)."""
+        return _join_authority(self.host, self.port)
 
     @property
     def origin(self) -> str:
@@ -78,12 +88,47 @@ class WebSocketURL:
     @property
     def authorization(self) -> str | None:
         """The value of an Authorization header that carries the userinfo, None if there is none (RFC 7617)."""
-        if not self.username and not self.password:
-            return None
-        return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+        return _basic_authorization(self.username, self.password)
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host_header}{self.target}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyURL:
+    """The URL of a proxy; as text it has no userinfo.
+
+    Attributes:
+        scheme: "http", "https" or "socks5".
+        host: as in ``WebSocketURL``.
+        port: 1 to 65535.
+        username: percent-decoded, "" if none; not in the repr, since some proxies take a token in its place.
+        password: percent-decoded, "" if none; not in the repr.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    username: str = field(repr=False)
+    password: str = field(repr=False)
+
+    @property
+    def authorization(self) -> str | None:
+        """The value of a Proxy-Authorization header that carries the userinfo, None if there is none (RFC 7617)."""
+        return _basic_authorization(self.username, self.password)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{_join_authority(self.host, self.port)}"
+
+
+def _join_authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _basic_authorization(username: str, password: str) -> str | None:
+    if not username and not password:
+        return None
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
 
 
 def parse_url(url: str) -> WebSocketURL:
@@ -107,15 +152,62 @@ def parse_url(url: str) -> WebSocketURL:
         raise InvalidURL(f"url {_redact(text)!r} is not a WebSocket URL: {broken}") from None
 
 
+def parse_proxy_url(url: str) -> ProxyURL:
+    """Parse the URL of a proxy.
+
+    Args:
+        url: its scheme is http (port 80 if it names none), https (443), socks5 or socks5h (both 1080, and the same);
+            without a scheme it is taken as http.
+
+    Raises:
+        TypeError: url is no str.
+        InvalidURL: it breaks a rule; the message names the URL, without userinfo, and the rule.
+
+    Source: undici's ``ProxyAgent``, curl's ``--proxy``.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"url must be a str, not {type(url).__name__}")
+    text = url.strip(_C0_OR_SPACE).translate(_REMOVED)
+    try:
+        return _parse_proxy(text)
+    except _BrokenRule as broken:
+        raise InvalidURL(f"url {_redact(text)!r} is not a proxy's URL: {broken}") from None
+
+
+def join_url(base: WebSocketURL, reference: str) -> WebSocketURL:
+    """Parse a URL that may be relative to another, as a redirect's Location is; its fragment is dropped.
+
+    Userinfo is the reference's own: that of the base is not taken over.
+
+    Raises:
+        InvalidURL: the result breaks a rule of ``parse_url``.
+
+    Source: https://url.spec.whatwg.org/#relative-state and the states after it.
+    """
+    text = reference.strip(_C0_OR_SPACE).translate(_REMOVED).partition("#")[0]
+    scheme, colon, rest = text.partition(":")
+    if colon and _SCHEME.fullmatch(scheme):
+        if _IS_SECURE.get(scheme.lower()) != base.secure or rest.startswith("//"):
+            return parse_url(text)
+        text = rest  # "special relative or authority state": the base's own scheme and no slashes mean nothing
+    path, question_mark, query = base.target.partition("?")
+    if text[:1] in _SLASHES and text[1:2] in _SLASHES:
+        return parse_url(f"{base.scheme}:{text}")
+    if not text:
+        text = path + question_mark + query
+    elif text.startswith("?"):
+        text = path + text
+    elif text[0] not in _SLASHES:
+        text = path[: path.rindex("/") + 1] + text
+    return parse_url(f"{base.scheme}://{base.host_header}{text}")
+
+
 class _BrokenRule(Exception):
     """A rule that a URL breaks, in words that quote no part of the URL."""
 
 
 def _parse(text: str) -> WebSocketURL:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise _BrokenRule("it must not contain surrogates") from None
+    _check_surrogates(text)
     scheme, colon, rest = text.partition(":")
     if not colon or scheme.lower() not in _IS_SECURE:
         raise _BrokenRule("its scheme must be ws, wss, http or https")
@@ -134,6 +226,34 @@ def _parse(text: str) -> WebSocketURL:
         username=_decode_userinfo(username, forbidden=_CONTROLS | {":"}),
         password=_decode_userinfo(password, forbidden=_CONTROLS),
     )
+
+
+def _parse_proxy(text: str) -> ProxyURL:
+    _check_surrogates(text)
+    name, separator, rest = text.partition("://")
+    scheme = name.lower().replace("socks5h", "socks5") if separator else "http"
+    if scheme not in _PROXY_PORTS:
+        raise _BrokenRule("its scheme must be http, https, socks5 or socks5h")
+    authority, _, beyond = (rest if separator else text).partition("/")
+    if beyond or not {"?", "#", "\\"}.isdisjoint(authority):
+        raise _BrokenRule("it must have no path, query or fragment")
+    userinfo, _, location = authority.rpartition("@")
+    username, _, password = userinfo.partition(":")
+    host, port = _split_port(location)
+    return ProxyURL(
+        scheme=scheme,
+        host=_parse_host(host),
+        port=_PROXY_PORTS[scheme] if port is None else port,
+        username=_decode_userinfo(username, forbidden=_CONTROLS | {":"}),
+        password=_decode_userinfo(password, forbidden=_CONTROLS),
+    )
+
+
+def _check_surrogates(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _BrokenRule("it must not contain surrogates") from None
 
 
 def _redact(text: str) -> str:
