@@ -23,14 +23,14 @@ PROMISED = {
     *("serve_websocket", "wrap_server_stream", "WebSocketServer", "WebSocketRequest", "SAME_ORIGIN"),
     *("HTTPRequest", "HTTPResponse"),
     *("WebSocket", "CloseInfo", "ReadyState", "Headers", "Statistics", "ping"),
-    *("Dispatcher", "ConnectRequest", "Agent"),
+    *("Dispatcher", "ConnectRequest", "Agent", "ProxyAgent", "EnvHttpProxyAgent"),
     *("Limits", "Compression", "Keepalive", "Instrument"),
     *("WebSocketError", "InvalidURL", "HandshakeError", "HandshakeRejected", "InvalidHandshake", "ProxyError"),
-    *("HandshakeTimeout", "ConnectionClosed", "ConnectionClosedOK", "ConnectionClosedError"),
+    *("HandshakeTimeout", "ProxyTimeout", "ConnectionClosed", "ConnectionClosedOK", "ConnectionClosedError"),
     *("ConnectionClosedLocally", "ProtocolError", "LocalProtocolError", "RemoteProtocolError", "MessageTooBig"),
 }
 SHARED_OPTIONS = ["compression", "limits", "keepalive", "connect_timeout", "close_timeout"]
-CLIENT_OPTIONS = ["dispatcher", "headers", "origin", "ssl_context", *SHARED_OPTIONS, "instruments"]
+CLIENT_OPTIONS = ["dispatcher", "headers", "origin", "ssl_context", *SHARED_OPTIONS, "instruments", "follow_redirects"]
 SERVER_ARGUMENTS = [
     *("handler", "host", "port", "ssl_context", "protocols", "origins", "http_handler"),
     *(*SHARED_OPTIONS, "max_connections", "instruments", "task_status"),
@@ -81,7 +81,7 @@ def test_nothing_that_was_promised_is_missing() -> None:
         (trio_ws.WebSocketRequest, "accept reject url target headers origin protocols http_version remote_address"),
         (trio_ws.WebSocketServer, "port connections aclose"),
         (trio_ws.Agent, "open __aenter__ __aexit__"),
-        (trio_ws.Instrument, "websocket_open websocket_close websocket_ping websocket_pong"),
+        (trio_ws.Instrument, "websocket_open websocket_close websocket_ping websocket_pong proxy_connected"),
     ],
 )
 def test_no_promised_member_is_missing(owner: type, names: str) -> None:

@@ -27,6 +27,7 @@ from ._exceptions import LocalProtocolError as LocalProtocolError
 from ._exceptions import MessageTooBig as MessageTooBig
 from ._exceptions import ProtocolError as ProtocolError
 from ._exceptions import ProxyError as ProxyError
+from ._exceptions import ProxyTimeout as ProxyTimeout
 from ._exceptions import RemoteProtocolError as RemoteProtocolError
 from ._exceptions import WebSocketError as WebSocketError
 from ._instrument import Instrument as Instrument
@@ -38,6 +39,8 @@ from ._options import SAME_ORIGIN as SAME_ORIGIN
 from ._options import Compression as Compression
 from ._options import Keepalive as Keepalive
 from ._options import Limits as Limits
+from ._proxy_agent import EnvHttpProxyAgent as EnvHttpProxyAgent
+from ._proxy_agent import ProxyAgent as ProxyAgent
 from ._reconnecting import Attempt as Attempt
 from ._reconnecting import Backoff as Backoff
 from ._reconnecting import is_transient as is_transient

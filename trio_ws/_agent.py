@@ -6,7 +6,7 @@ import abc
 import os
 import ssl
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -51,6 +51,17 @@ def check_ssl_context(ssl_context: object) -> None:
         raise TypeError(f"ssl_context must be an ssl.SSLContext or None, not {ssl_context!r}")
 
 
+@dataclass(slots=True)
+class Progress:
+    """How far a dispatcher has got, so that running out of time can be explained.
+
+    Attributes:
+        proxy: the proxy that is being waited for, None if none is.
+    """
+
+    proxy: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectRequest:
     """What a dispatcher is asked for: one WebSocket.
@@ -62,6 +73,7 @@ class ConnectRequest:
         ssl_context: for this connection, in place of the dispatcher's own; None: use that.
         instruments: hooks of the call's, to be told beside the dispatcher's own.
         nursery: where the tasks of a connection run that serves this call alone.
+        progress: where to note what is waited for.
     """
 
     url: WebSocketURL
@@ -70,6 +82,7 @@ class ConnectRequest:
     ssl_context: ssl.SSLContext | None
     instruments: tuple[Instrument, ...]
     nursery: trio.Nursery
+    progress: Progress = field(default_factory=Progress, compare=False)
 
 
 class Dispatcher(AbstractAsyncContextManager["Dispatcher"]):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
 
-from ._agent import Agent, ConnectRequest, Dispatcher, check_ssl_context, open_http1
-from ._exceptions import HandshakeTimeout
+from ._agent import Agent, ConnectRequest, Dispatcher, Progress, check_ssl_context, open_http1
+from ._exceptions import HandshakeRejected, HandshakeTimeout, ProxyTimeout
 from ._net.dial import start_tls
 from ._net.transport import StreamTransport
 from ._nursery import BackgroundNursery
@@ -16,6 +17,7 @@ from ._opening import SharedKeywords, check_shared_keywords, start_websocket
 from ._options import Compression, Keepalive, Limits, check_names, defaults_of
 from ._websocket_stream import WebSocketStream
 from ._wire.handshake import ClientHandshake, check_protocols
+from ._wire.redirects import Journey, check_follow_redirects
 from ._wire.url import parse_url
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class ClientKeywords(SharedKeywords, total=False):
     headers: HeadersLike
     origin: str | None
     ssl_context: ssl.SSLContext | None
+    follow_redirects: int
 
 
 class _Call:
@@ -51,7 +54,9 @@ class _Call:
         self.dispatcher = given["dispatcher"]
         self.headers = given["headers"]
         self.origin = given["origin"]
+        self.follow_redirects = given["follow_redirects"]
         check_ssl_context(self.ssl_context)
+        check_follow_redirects(self.follow_redirects)
         if not isinstance(self.dispatcher, Dispatcher | None):
             raise TypeError(f"dispatcher must be a Dispatcher or None, not {self.dispatcher!r}")
 
@@ -65,34 +70,51 @@ class _Call:
         shield: bool,
     ) -> WebSocket:
         """Connect, shake hands, and start the WebSocket in the nursery; ``connect`` takes the dispatcher's place."""
-        address = parse_url(url)
-        handshake = ClientHandshake(
-            address,
-            check_protocols(protocols),
-            headers=self.headers,
-            origin=self.origin,
-            compression=self.connection.compression,
+        journey = Journey(parse_url(url), self.headers, self.origin, self.follow_redirects)
+        offered = check_protocols(protocols)
+        request = ConnectRequest(
+            url=journey.url,
+            handshake=self._handshake(journey, offered),
+            limits=self.connection.limits,
+            ssl_context=self.ssl_context,
+            instruments=self.connection.instruments,
+            nursery=nursery,
         )
         with trio.move_on_after(self.connect_timeout):
             if connect is not None:
-                opened = await connect(self, handshake)
+                opened = await connect(self, request.handshake)
             else:
-                request = ConnectRequest(
-                    url=address,
-                    handshake=handshake,
-                    limits=self.connection.limits,
-                    ssl_context=self.ssl_context,
-                    instruments=self.connection.instruments,
-                    nursery=nursery,
-                )
-                opened = await (self.dispatcher or Agent(allow_h2=False)).open(request)
+                opened = await self._dispatch(request, journey, offered)
             try:
-                url = str(address)
+                url = str(journey.url)
                 return start_websocket(opened, self.connection, nursery, url=url, is_client=True, shield=shield)
             except RuntimeError:  # the nursery is closed
                 opened.transport.abort()
                 raise
-        raise HandshakeTimeout(f"no WebSocket to {address} within connect_timeout={self.connect_timeout:g} s")
+        raise self._timed_out(journey, request.progress)
+
+    def _handshake(self, journey: Journey, protocols: tuple[str, ...]) -> ClientHandshake:
+        compression = self.connection.compression
+        return ClientHandshake(
+            journey.url, protocols, headers=journey.headers, origin=journey.origin, compression=compression
+        )
+
+    async def _dispatch(self, request: ConnectRequest, journey: Journey, protocols: tuple[str, ...]) -> Opened:
+        """Ask the dispatcher, and again wherever the server redirects to and the caller lets it."""
+        dispatcher = self.dispatcher or Agent(allow_h2=False)
+        while True:
+            try:
+                return await dispatcher.open(request)
+            except HandshakeRejected as rejected:
+                if not journey.goes_on(rejected):
+                    raise
+            request = replace(request, url=journey.url, handshake=self._handshake(journey, protocols))
+
+    def _timed_out(self, journey: Journey, progress: Progress) -> HandshakeTimeout:
+        message = f"no WebSocket to {journey.url} within connect_timeout={self.connect_timeout:g} s"
+        if progress.proxy is None:
+            return HandshakeTimeout(message)
+        return ProxyTimeout(f"{message}: the proxy {progress.proxy} had not connected us")
 
 
 @asynccontextmanager
@@ -110,6 +132,7 @@ async def open_websocket(
     connect_timeout: float = 10.0,
     close_timeout: float = 10.0,
     instruments: Iterable[Instrument] = (),
+    follow_redirects: int = 0,
 ) -> AsyncGenerator[WebSocket, None]:
     """Open a WebSocket for as long as the block lasts: ``async with open_websocket(url) as ws:``.
 
@@ -132,6 +155,9 @@ async def open_websocket(
         connect_timeout: seconds for DNS, TCP, TLS and the opening handshake together.
         close_timeout: seconds for closing.
         instruments: hooks that hear what happens.
+        follow_redirects: how many redirects to follow, 0 to 5, all within connect_timeout. Never from ``wss`` to
+            ``ws``; to another origin only without ``headers`` and userinfo, and with "null" for ``origin``. The
+            rejection that an unfollowed redirect is raised as has a note that tells why.
 
     Raises:
         InvalidURL: url breaks a rule. This, TypeError and ValueError come before any I/O.
@@ -141,7 +167,8 @@ async def open_websocket(
         ssl.SSLError: TLS failed, or the server could not be verified.
         HandshakeRejected: the server said no.
         InvalidHandshake: the server's answer breaks the rules.
-        HandshakeTimeout: connect_timeout has passed.
+        ProxyError: the dispatcher's proxy said no, or broke the rules.
+        HandshakeTimeout: connect_timeout has passed; as :class:`ProxyTimeout` if the proxy let it.
 
     Source: WHATWG WebSockets, undici's ``new WebSocket(url, {protocols, dispatcher, headers})``; RFC 6455 §4.1.
     """
@@ -156,6 +183,7 @@ async def open_websocket(
         connect_timeout=connect_timeout,
         close_timeout=close_timeout,
         instruments=instruments,
+        follow_redirects=follow_redirects,
     )
     async with BackgroundNursery() as nursery, await call.open(nursery, url, protocols, shield=True) as websocket:
         yield websocket
@@ -223,7 +251,7 @@ async def wrap_client_stream(
             ``ssl_context`` is passed, which begins TLS on it.
         url: what to ask the server for, as in :func:`open_websocket`.
         protocols: as in :func:`open_websocket`.
-        options: the keyword arguments of :func:`open_websocket` but ``dispatcher``.
+        options: the keyword arguments of :func:`open_websocket` but ``dispatcher`` and ``follow_redirects``.
 
     Raises:
         Exception: what :func:`open_websocket` raises, and what the stream raises.
@@ -231,6 +259,8 @@ async def wrap_client_stream(
     call = _Call(**options)
     if call.dispatcher is not None:
         raise TypeError("dispatcher: a stream is connected already, there is nothing to dispatch")
+    if call.follow_redirects:
+        raise TypeError("follow_redirects: a stream leads to one server")
     host = parse_url(url).host
 
     async def connect(call: _Call, handshake: ClientHandshake) -> Opened:

@@ -9,6 +9,7 @@
             InvalidHandshake       an answer that breaks the rules
             ProxyError             the proxy said no, or nonsense
             HandshakeTimeout       (trio.TooSlowError)
+                ProxyTimeout       (ProxyError) ... the proxy let the time pass
         ConnectionClosed           received, sent
             ConnectionClosedOK     (trio.EndOfChannel)          the peer said 1000, 1001 or no code
             ConnectionClosedError  (trio.BrokenResourceError)   anything else; __cause__ says why
@@ -104,11 +105,23 @@ class InvalidHandshake(HandshakeError):
 
 
 class ProxyError(HandshakeError):
-    """The proxy refused the tunnel, or answered with something that is no answer."""
+    """The proxy refused the tunnel, or answered with something that is no answer.
+
+    Attributes:
+        status: the HTTP status of a refusal, 407 say; None if there is none.
+        headers: the headers of the refusal, a case-insensitive mapping; None if there are none.
+    """
+
+    status: int | None = None
+    headers: Mapping[str, str] | None = None
 
 
 class HandshakeTimeout(HandshakeError, trio.TooSlowError):
     """Connecting and the opening handshake took longer than ``connect_timeout``."""
+
+
+class ProxyTimeout(ProxyError, HandshakeTimeout):
+    """``connect_timeout`` has passed, and what was being waited for is the proxy."""
 
 
 class ConnectionClosed(WebSocketError):

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from ._close import CloseInfo
     from ._websocket import WebSocket
@@ -35,6 +35,15 @@ class Instrument:
 
     def websocket_pong(self, websocket: WebSocket, payload: bytes) -> None:
         """The peer sent a pong (undici:websocket:pong)."""
+
+    def proxy_connected(self, proxy: str, target: str, headers: Mapping[str, str]) -> None:
+        """A proxy has connected us to a server (undici:proxy:connected); the WebSocket is still to be opened.
+
+        Args:
+            proxy: the proxy's URL, without its userinfo.
+            target: the server's ``host:port``.
+            headers: those of the proxy's answer; none from a SOCKS proxy.
+        """
 
 
 class Instruments:

@@ -21,6 +21,7 @@ from trio_ws import (
     HTTPResponse,
     InvalidHandshake,
     Limits,
+    ProxyError,
     WebSocketRequest,
     wrap_client_stream,
     wrap_server_stream,
@@ -30,6 +31,7 @@ from trio_ws._net.http1 import (
     Http1Exchange,
     RequestHead,
     answer_bytes,
+    open_tunnel,
     read_request,
     send_answer,
     upgrade,
@@ -711,3 +713,90 @@ async def test_a_good_101_in_unusual_words_is_believed(nursery: trio.Nursery) ->
     with trio.CancelScope() as scope:
         scope.cancel()
         await websocket.aclose()
+
+
+# Tunnels.
+
+
+async def tunnel_through(*arriving: bytes | None, endless: bool = True, limits: Limits = LIMITS) -> Headers:
+    transport = ScriptedTransport(arriving, endless=endless)
+    return await open_tunnel(transport, "example.com:443", Headers(), limits)
+
+
+ESTABLISHED = head("HTTP/1.1 200 Connection established", "Via: 1.1 proxy")
+
+
+async def test_a_tunnel_is_asked_for() -> None:
+    transport = ScriptedTransport([ESTABLISHED], endless=True)
+    with assert_checkpoints():
+        sent = Headers([("Proxy-Authorization", "Basic x"), ("X-A", "b")])
+        headers = await open_tunnel(transport, "[::1]:443", sent, LIMITS)
+    assert transport.written == head(
+        "CONNECT [::1]:443 HTTP/1.1", "Host: [::1]:443", "Proxy-Authorization: Basic x", "X-A: b"
+    )
+    assert headers == {"Via": "1.1 proxy"}
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        ESTABLISHED,
+        head("HTTP/1.0 200 Connection established"),
+        head("HTTP/1.1 299 "),
+        # RFC 9110 §9.3.6: an answer of 2xx has no body, whatever it says.
+        head("HTTP/1.1 200 OK", "Content-Length: 1000"),
+        head("HTTP/1.1 200 OK", "Transfer-Encoding: chunked"),
+        head("HTTP/1.1 100 Continue") + head("HTTP/1.1 200 OK"),
+    ],
+)
+async def test_a_tunnel_is_opened_by_any_answer_of_2xx_in_any_pieces(answered: bytes) -> None:
+    await tunnel_through(answered)
+    await tunnel_through(*(answered[i : i + 1] for i in range(len(answered))))
+
+
+@pytest.mark.parametrize("code", [301, 400, 403, 407, 502, 503, 599])
+async def test_a_proxy_that_refuses_tells_its_status_and_its_body_is_not_waited_for(code: int) -> None:
+    with pytest.raises(ProxyError, match=f"refused the tunnel to example.com:443 with HTTP status {code}") as caught:
+        await tunnel_through(head(f"HTTP/1.1 {code} No", "Proxy-Authenticate: Basic", "Content-Length: 1000000000"))
+    assert caught.value.status == code
+    assert caught.value.headers is not None
+    assert caught.value.headers["proxy-authenticate"] == "Basic"
+
+
+@pytest.mark.parametrize(
+    ("answered", "why"),
+    [
+        (ESTABLISHED + b"HELLO", "5 bytes after its answer"),
+        (ESTABLISHED + ESTABLISHED, "bytes after its answer"),
+        (b"\5\0", "malformed"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "malformed"),
+        (b"HTTP/1.1 200 OK\n\n", "malformed"),
+        (head("HTTP/1.1 200 OK", "A : b"), "malformed"),
+        (head("HTTP/1.1 200 OK", " folded"), "malformed"),
+        (head("HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: upgrade"), "malformed"),
+        (head("HTTP/1.1 100 Continue") * 20, "interim answers"),
+        (b"HTTP/1.1 200 " + b"x" * 10_000, "first line has over"),
+        (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 3_000, "head has over"),
+        (head("HTTP/1.1 200 OK", *["A: b"] * 101), "more than 100 header lines"),
+    ],
+)
+async def test_an_answer_to_connect_that_is_none_is_an_error(answered: bytes, why: str) -> None:
+    with pytest.raises(ProxyError, match=why) as caught:
+        await tunnel_through(answered)
+    assert caught.value.status is None
+    assert caught.value.headers is None
+
+
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200", ESTABLISHED[:-1]])
+async def test_a_proxy_that_leaves_is_an_error(begun: bytes) -> None:
+    with pytest.raises(ProxyError, match="closed the connection before it answered") as caught:
+        await tunnel_through(begun, endless=False)
+    assert caught.value.__cause__ is None
+
+
+async def test_what_broke_the_connection_to_the_proxy_is_the_cause() -> None:
+    transport = ScriptedTransport()
+    transport.error = ConnectionResetError("by the proxy")
+    with pytest.raises(ProxyError) as caught:
+        await open_tunnel(transport, "example.com:443", Headers(), LIMITS)
+    assert caught.value.__cause__ is transport.error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import h11
 import trio
 
-from .._exceptions import HandshakeRejected, InvalidHandshake
+from .._exceptions import HandshakeRejected, InvalidHandshake, ProxyError
 from .._wire.handshake import Refusal, http1_answer
 from .._wire.headers import Headers
 from .exchange import BODILESS
@@ -176,33 +176,84 @@ async def upgrade(transport: Transport, handshake: ClientHandshake, limits: Limi
         InvalidHandshake: the answer is no HTTP, or there is none.
         OSError: the transport broke.
     """
-    method, target, headers = handshake.http1_request()
+    connection = await _ask(transport, *handshake.http1_request(), limits)
+    try:
+        answer = await _read_answer(transport, connection, limits)
+    except (HeadError, h11.RemoteProtocolError) as error:
+        raise InvalidHandshake(f"the server's answer is malformed: {error!s:.256}") from None
+    if answer is None:
+        raise transport.error or InvalidHandshake("the server closed the connection before it answered")
+    response, rest = answer
+    if isinstance(response, h11.Response):
+        body = await _read_body(transport, connection, rest, limits)
+        raise HandshakeRejected(response.status_code, _decode_headers(response.headers), body)
+    return _decode_headers(response.headers), rest
+
+
+async def open_tunnel(transport: Transport, authority: str, headers: Headers, limits: Limits) -> Headers:
+    """Ask an HTTP proxy for a tunnel, which the transport is from then on.
+
+    Args:
+        authority: where to, ``host:port``.
+        headers: what to add to the request, credentials say.
+
+    Returns:
+        The headers of the answer.
+
+    Raises:
+        ProxyError: the proxy says no, or something that is no answer, or nothing and leaves.
+
+    Source: RFC 9110 §9.3.6.
+    """
+    connection = await _ask(transport, "CONNECT", authority, [("Host", authority), *headers.raw], limits)
+    try:
+        answer = await _read_answer(transport, connection, limits)
+    except (HeadError, h11.RemoteProtocolError) as error:
+        raise ProxyError(f"the proxy's answer is malformed: {error!s:.256}") from None
+    if answer is None:
+        raise ProxyError("the proxy closed the connection before it answered") from transport.error
+    response, rest = answer
+    answered = _decode_headers(response.headers)
+    if not HTTPStatus.OK <= response.status_code < HTTPStatus.MULTIPLE_CHOICES:
+        # The body is left unread: it can be endless or never come, and the status says enough.
+        refusal = ProxyError(f"the proxy refused the tunnel to {authority} with HTTP status {response.status_code}")
+        refusal.status, refusal.headers = response.status_code, answered
+        raise refusal
+    if rest:
+        # The server was not asked for anything yet: this would pass for its first words.
+        raise ProxyError(f"the proxy sent {len(rest)} bytes after its answer, before anything was asked of the server")
+    return answered
+
+
+async def _ask(
+    transport: Transport, method: str, target: str, headers: list[tuple[str, str]], limits: Limits
+) -> h11.Connection:
+    """Send a request that has no body."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=limits.max_head_size)
     request = h11.Request(method=method, target=target, headers=_encode_headers(headers))
     transport.write(connection.send(request) or b"")
     connection.send(h11.EndOfMessage())
     while transport.unsent:
         await transport.drain()
+    return connection
+
+
+async def _read_answer(
+    transport: Transport, connection: h11.Connection, limits: Limits
+) -> tuple[h11.Response | h11.InformationalResponse, bytes] | None:
+    """Read the answer that counts, a 101 or a final one, and what came after its head; None if there is none."""
     rest = b""
-    try:
-        for _ in range(MAX_INFORMATIONAL):
-            read = await _read_head(transport, rest, limits)
-            if read is None:
-                raise transport.error or InvalidHandshake("the server closed the connection before it answered")
-            head, rest = read
-            connection.receive_data(head)
-            response = connection.next_event()
-            if isinstance(response, h11.Response):
-                body = await _read_body(transport, connection, rest, limits)
-                raise HandshakeRejected(response.status_code, _decode_headers(response.headers), body)
-            if (
-                isinstance(response, h11.InformationalResponse)
-                and response.status_code == HTTPStatus.SWITCHING_PROTOCOLS
-            ):
-                return _decode_headers(response.headers), rest
-    except (HeadError, h11.RemoteProtocolError) as error:
-        raise InvalidHandshake(f"the server's answer is malformed: {error!s:.256}") from None
-    raise InvalidHandshake(f"the server sent {MAX_INFORMATIONAL} interim answers and no other")
+    for _ in range(MAX_INFORMATIONAL):
+        read = await _read_head(transport, rest, limits)
+        if read is None:
+            return None
+        head, rest = read
+        connection.receive_data(head)
+        response = connection.next_event()
+        assert isinstance(response, h11.Response | h11.InformationalResponse)  # a whole head is one, or raises
+        if isinstance(response, h11.Response) or response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            return response, rest
+    raise HeadError(HTTPStatus.BAD_GATEWAY, f"{MAX_INFORMATIONAL} interim answers and no other")
 
 
 async def _read_head(transport: Transport, data: bytes, limits: Limits) -> tuple[bytes, bytes] | None:
