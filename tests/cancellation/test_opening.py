@@ -11,10 +11,11 @@ import trio
 import trio.testing
 
 import trio_ws
-from trio_ws import Agent
+from trio_ws import Agent, ProxyAgent
 
 from ..raw_peer import RawPeer
 from ..serving import LOCALHOST, live_tasks, serving, tls_contexts, until
+from ..small_proxies import SmallProxy
 from .harness import cancel_everywhere
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Place:
         server_context, client_context = tls_contexts() if carrier == "tls" else (None, None)
         self.path = str(folder / "socket") if carrier == "unix" else None
         self.closed: list[int] = []  # the codes that handlers saw
+        self.redirects: dict[str, str] = {}
         host, port = (LOCALHOST, 0) if self.path is None else (self.path, None)
         self.serve = partial(trio_ws.serve_websocket, self.handle, host, port, server_context)
         self.options: ClientKeywords = {"ssl_context": client_context}
@@ -48,7 +50,10 @@ class Place:
             self.options["dispatcher"] = Agent(socket_path=self.path)
 
     async def handle(self, request: trio_ws.WebSocketRequest) -> None:
-        """Echo, and note how it ended."""
+        """Echo, and note how it ended; redirect where that is wanted."""
+        if request.target in self.redirects:
+            await request.reject(302, headers={"Location": self.redirects[request.target]})
+            return
         async with request.accept() as websocket:
             try:
                 async for message in websocket:
@@ -87,6 +92,62 @@ def test_a_scope_that_is_opened_used_and_left(carrier: str, tmp_path: Path) -> N
             assert place.closed == [1000 if left else 1001]
 
     cancel_everywhere(scenario, at_least=10)
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+@pytest.mark.parametrize("scheme", ["http", "https", "socks5"])
+def test_a_scope_that_is_opened_through_a_proxy(scheme: str, secure: bool, tmp_path: Path) -> None:
+    @asynccontextmanager
+    async def scenario() -> AsyncGenerator[Act, None]:
+        place = Place("tls" if secure else "tcp", tmp_path)
+        proxy = SmallProxy(scheme)
+        entered = left = False
+        async with serving(place.serve) as server, proxy.running() as where:
+            await trio.testing.wait_all_tasks_blocked()  # the proxy has all its tasks
+            tasks = live_tasks()
+            agent = ProxyAgent(f"{scheme}://user:pass@{where}", proxy_ssl_context=tls_contexts()[1])
+            place.options["dispatcher"] = agent
+
+            async def act() -> None:
+                nonlocal entered, left
+                async with trio_ws.open_websocket(place.url(server), **place.options) as websocket:
+                    entered = True
+                    await websocket.send("hello")
+                    assert await websocket.receive() == "hello"
+                    left = True
+
+            yield act
+            await until(lambda: live_tasks() == tasks)
+        if entered:
+            assert place.closed == [1000 if left else 1001]
+
+    cancel_everywhere(scenario, at_least=20)
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_a_scope_that_is_opened_by_a_redirect(carrier: str, tmp_path: Path) -> None:
+    @asynccontextmanager
+    async def scenario() -> AsyncGenerator[Act, None]:
+        place = Place(carrier, tmp_path)
+        place.redirects = {"/": "/new"}
+        place.options["follow_redirects"] = 1
+        entered = left = False
+        async with serving(place.serve) as server:
+            tasks = live_tasks()
+
+            async def act() -> None:
+                nonlocal entered, left
+                async with trio_ws.open_websocket(place.url(server), **place.options) as websocket:
+                    entered = True
+                    assert websocket.url.endswith("/new")
+                    left = True
+
+            yield act
+            await until(lambda: live_tasks() == tasks)
+        if entered:
+            assert place.closed == [1000 if left else 1001]
+
+    cancel_everywhere(scenario, at_least=12)
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)
