@@ -43,7 +43,7 @@ from .terminal import Progress, Screen, escape, megabytes_per_second
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from .. import Agent, WebSocket
+    from .. import Dispatcher, WebSocket
     from .arguments import Commands
     from .running import Interrupts
 
@@ -165,7 +165,7 @@ async def run(options: BenchOptions, interrupts: Interrupts) -> int:
     return FINE
 
 
-async def _open_all(nursery: trio.Nursery, options: BenchOptions, agent: Agent) -> list[WebSocket]:
+async def _open_all(nursery: trio.Nursery, options: BenchOptions, agent: Dispatcher) -> list[WebSocket]:
     """Open all WebSockets, several at a time.
 
     Raises:

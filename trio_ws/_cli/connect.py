@@ -66,6 +66,7 @@ examples:
   trio-ws connect wss://127.0.0.1:8080/ --ca-file ca.pem
   trio-ws connect wss://example.com/ --header 'Authorization: Bearer TOKEN'
   trio-ws connect wss://example.com/ --http2
+  trio-ws connect wss://example.com/ --proxy http://user:password@proxy:3128
   echo '{"op": "subscribe"}' |
     trio-ws connect --raw --wait inf wss://example.com/feed | jq .
 """

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from .. import Agent, HandshakeError, HandshakeRejected, Limits
+from .. import Agent, EnvHttpProxyAgent, HandshakeError, HandshakeRejected, Limits, ProxyAgent
 from .._wire.url import parse_url
 from .arguments import add_shared_arguments, header, seconds
 from .certificates import client_context, explain
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from .. import Compression, WebSocket
+    from .. import Compression, Dispatcher, WebSocket
     from .._client import ClientKeywords
 
 _SHOWN_BODY = 200
@@ -36,6 +36,7 @@ class ClientOptions:
     origin: str | None
     ca_file: str | None
     unix: str | None
+    proxy: str | None
     http2: bool
     compression: Compression | None
     connect_timeout: float
@@ -57,7 +58,14 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared_arguments(parser)
     parser.add_argument("--origin", help="send this Origin, as a browser would")
     parser.add_argument("--ca-file", metavar="PEM", help="trust the authorities in this file, and no others")
-    parser.add_argument("--unix", metavar="PATH", help="connect to this Unix socket, whatever host the URL names")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--unix", metavar="PATH", help="connect to this Unix socket, whatever host the URL names")
+    way.add_argument(
+        "--proxy",
+        metavar="URL",
+        help="go through this proxy, http://, https:// or socks5:// with USER:PASSWORD@ if it wants that; "
+        "env: the one that http_proxy, https_proxy, all_proxy and no_proxy tell",
+    )
     parser.add_argument(
         "--http2",
         action="store_true",
@@ -72,12 +80,25 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def make_agent(options: ClientOptions) -> Agent:
-    """Make the agent that connects; it is to be entered, so that WebSockets over HTTP/2 share a connection."""
-    return Agent(allow_h2=options.http2, h2_prior_knowledge=options.http2, socket_path=options.unix)
+def make_agent(options: ClientOptions) -> Agent | EnvHttpProxyAgent:
+    """Make the agent that connects; it is to be entered, so that WebSockets over HTTP/2 share a connection.
+
+    Raises:
+        Failure: --proxy is no proxy, or needs an extra that is not installed.
+    """
+    http2 = options.http2
+    if options.proxy is None:
+        return Agent(allow_h2=http2, h2_prior_knowledge=http2, socket_path=options.unix)
+    context = None if options.ca_file is None else client_context(options.ca_file)
+    try:
+        if options.proxy == "env":
+            return EnvHttpProxyAgent(allow_h2=http2, h2_prior_knowledge=http2, proxy_ssl_context=context)
+        return ProxyAgent(options.proxy, allow_h2=http2, h2_prior_knowledge=http2, proxy_ssl_context=context)
+    except (ValueError, ImportError) as error:
+        raise Failure(f"--proxy: {error}", WRONG_USAGE) from None
 
 
-def client_keywords(options: ClientOptions, agent: Agent) -> ClientKeywords:
+def client_keywords(options: ClientOptions, agent: Dispatcher) -> ClientKeywords:
     """Make the keyword arguments of what opens a WebSocket; in :func:`explained`, as this may fail too."""
     return {
         "dispatcher": agent,
@@ -110,7 +131,10 @@ def explained(options: ClientOptions) -> Iterator[None]:
     try:
         yield
     except (OSError, HandshakeError) as error:
-        raise Failure(f"cannot connect to {parse_url(options.url)}: {_explain(error)}") from None
+        # The notes of the others are about redirects, which are not followed here.
+        notes = getattr(error, "__notes__", []) if isinstance(error, OSError) else []
+        reasons = ", ".join([_explain(error), *notes])
+        raise Failure(f"cannot connect to {parse_url(options.url)}: {reasons}") from None
     except ValueError as error:  # an argument breaks a rule; InvalidURL is one
         raise Failure(str(error), WRONG_USAGE) from None
 
