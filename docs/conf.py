@@ -25,7 +25,7 @@ nitpick_ignore = [
     ("py:class", name)
     for name in (
         *("ClientKeywords", "HTTPHandler", "Handler", "HeadersLike", "Message", "Origins", "ServerKeywords"),
-        *("ClientHandshake", "WebSocketURL"),
+        *("AgentKeywords", "ClientHandshake", "Progress", "WebSocketURL"),
         *("AbstractAsyncContextManager", "CloseReason", "Data", "Endpoint", "ExtraHeaders", "ServeKeywords"),
         *("SharedKeywords", "WebSocketConnection"),
     )

@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import trio
 
 import trio_ws
+
+from ..small_proxies import SmallProxy
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 TIMEOUT = 60.0  # seconds; an example takes one
@@ -53,6 +56,23 @@ def test_the_echo_client_talks_to_the_echo_server() -> None:
 def test_two_tasks_send_and_receive() -> None:
     with serving("echo_server.py") as (url, _):
         assert run("two_tasks.py", url) == "0\n1\n2\n3\n4\nstop\n"
+
+
+@pytest.mark.parametrize("name", ["through_a_proxy.py", "through_the_environments_proxy.py"])
+async def test_a_proxy_connects_the_client(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("all_proxy", "no_proxy", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    proxy = SmallProxy()
+    with serving("echo_server.py") as (url, _):
+        async with proxy.running() as place:
+            monkeypatch.setenv("http_proxy", f"http://{place}")
+            monkeypatch.setenv("PROXY", f"http://user:secret@{place}")
+            assert await trio.to_thread.run_sync(run, name, url) == f"connected by http://{place}\nhello\n"
+    assert len(proxy.targets) == 1
+
+
+def test_a_redirect_is_followed() -> None:
+    assert run("redirects.py") == "ws://127.0.0.1/new\n"
 
 
 def test_the_secure_server_greets() -> None:
