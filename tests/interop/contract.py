@@ -1,7 +1,8 @@
 """What our client and our server do with any peer: one set of tests, which each peer's module runs in both roles.
 
 ``OurClient`` connects to the peer, ``OurServer`` is connected to by it; the tests of ``Common`` hold for both. A module
-gives the fixture ``peer`` and subclasses the two; ``Fragments`` is for peers that can send a message in fragments.
+gives the fixture ``peer`` and subclasses the two; ``Fragments``, ``Pings`` and ``Plain`` are for peers that can do
+more.
 """
 
 from __future__ import annotations
@@ -64,12 +65,19 @@ async def connected_to(
     peer: Peer, scenario: str, *, plain: bool, compression: trio_ws.Compression | None, limits: trio_ws.Limits
 ) -> AsyncIterator[tuple[trio_ws.WebSocket, Output]]:
     """Start the peer as a server and connect to it."""
-    async with peer.started("server", *(["--plain"] if plain else [])) as output:
-        url = f"ws://{HOST}:{(await output.line())['port']}/{scenario}"
-        async with trio_ws.open_websocket(
-            url, PROTOCOLS, headers=[OUR_HEADER], compression=compression, limits=limits
-        ) as websocket:
-            yield websocket, output
+    async with (
+        peer.serving(*(["--plain"] if plain else [])) as (output, url),
+        peer.agent() as agent,
+        trio_ws.open_websocket(
+            f"{url}/{scenario}",
+            PROTOCOLS,
+            dispatcher=agent,
+            headers=[OUR_HEADER],
+            compression=compression,
+            limits=limits,
+        ) as websocket,
+    ):
+        yield websocket, output
 
 
 @asynccontextmanager
@@ -87,9 +95,9 @@ async def connected_by(
 
     serve = partial(trio_ws.serve_websocket, compression=compression, limits=limits)
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(serve, handler, HOST, 0)
-        url = f"ws://{HOST}:{server.port}/{scenario}"
-        async with peer.started("client", url, *(["--plain"] if plain else [])) as output:
+        server = await nursery.start(serve, handler, HOST, 0, peer.server_context)
+        url = f"{peer.url_of(server.port)}/{scenario}"
+        async with peer.connecting(url, *(["--plain"] if plain else [])) as output:
             yield await receiver.receive(), output
             finished.set()
             # The handler closes now: a peer that has not told how it ended would not be waited for.
@@ -103,11 +111,27 @@ async def be_noticed(websocket: trio_ws.WebSocket) -> None:
     assert await websocket.receive() == "here"
 
 
+async def echo_plainly(websocket: trio_ws.WebSocket) -> None:
+    """Send all messages and see them come back, without compression."""
+    assert websocket.extensions == ""
+    for message in MESSAGES:
+        await websocket.send(message)
+        assert await websocket.receive() == message
+
+
 class Common(ABC):
     """What holds for our client and for our server."""
 
     answer_to_4002 = 4002
     """The code with which the peer answers a Close with code 4002."""
+
+    def told(self, code: int, reason: str = "") -> dict[str, object]:
+        """What the peer writes about a Close of ours."""
+        return {"code": code, "reason": reason}
+
+    def told_of_its_own(self, code: int) -> object:
+        """The code that the peer writes about its own Close."""
+        return code
 
     @abstractmethod
     def connected(
@@ -131,16 +155,10 @@ class Common(ABC):
                     await websocket.send(message)
                     assert await websocket.receive() == message
 
-    @pytest.mark.parametrize("refused_by", ["us", "the peer"])
-    async def test_messages_come_back_as_they_were_without_compression(self, peer: Peer, refused_by: str) -> None:
-        plain = refused_by == "the peer"
-        compression = DEFAULT_COMPRESSION if plain else None
+    async def test_messages_come_back_as_they_were_without_compression(self, peer: Peer) -> None:
         with trio.fail_after(TIMEOUT):
-            async with self.connected(peer, "echo", plain=plain, compression=compression) as (websocket, _):
-                assert websocket.extensions == ""
-                for message in MESSAGES:
-                    await websocket.send(message)
-                    assert await websocket.receive() == message
+            async with self.connected(peer, "echo", compression=None) as (websocket, _):
+                await echo_plainly(websocket)
 
     @pytest.mark.parametrize(
         "compression",
@@ -183,17 +201,12 @@ class Common(ABC):
                 await websocket.send("still there")
                 assert await websocket.receive() == "still there"
 
-    async def test_we_answer_the_pings_of_the_peer(self, peer: Peer) -> None:
-        with trio.fail_after(TIMEOUT):
-            async with self.connected(peer, "ping") as (websocket, _):
-                assert await websocket.receive() == f"pong: {PING_PAYLOAD}"
-
     async def test_the_peer_sees_our_code_and_reason(self, peer: Peer) -> None:
         with trio.fail_after(TIMEOUT):
             async with self.connected(peer, "echo") as (websocket, output):
                 await be_noticed(websocket)
                 await websocket.aclose(4002, "so long €")
-                assert await output.line() == {"code": 4002, "reason": "so long €"}
+                assert await output.line() == self.told(4002, "so long €")
                 closed = await websocket.wait_closed()
                 assert (closed.code, closed.was_clean) == (self.answer_to_4002, True)
                 with pytest.raises(trio_ws.ConnectionClosedLocally) as caught:
@@ -209,14 +222,14 @@ class Common(ABC):
                     await websocket.receive()
                 assert (caught.value.code, caught.value.reason, caught.value.was_clean) == (code, reason, True)
                 assert await websocket.wait_closed() == trio_ws.CloseInfo(code, reason, was_clean=True)
-                assert (await output.line())["code"] == code
+                assert (await output.line())["code"] == self.told_of_its_own(code)
 
     async def test_a_normal_close_of_the_peer_ends_the_iteration(self, peer: Peer) -> None:
         with trio.fail_after(TIMEOUT):
             async with self.connected(peer, "bye") as (websocket, output):
                 assert [message async for message in websocket] == []
                 assert await websocket.wait_closed() == trio_ws.CloseInfo(1000, "", was_clean=True)
-                assert (await output.line())["code"] == 1000
+                assert (await output.line())["code"] == self.told_of_its_own(1000)
 
     async def test_subprotocol_and_headers_reach_the_other_side(self, peer: Peer) -> None:
         with trio.fail_after(TIMEOUT):
@@ -225,7 +238,7 @@ class Common(ABC):
                 assert isinstance(hello, str)
                 assert json.loads(hello) == {"protocol": CHOSEN_PROTOCOL, "header": OUR_HEADER[1]}
                 assert websocket.protocol == CHOSEN_PROTOCOL
-                assert websocket.http_version == "1.1"
+                assert websocket.http_version == peer.http_version
 
     async def test_a_message_over_our_limit_closes_with_1009(self, peer: Peer) -> None:
         with trio.fail_after(TIMEOUT):
@@ -236,7 +249,7 @@ class Common(ABC):
                 assert isinstance(caught.value.__cause__, trio_ws.MessageTooBig)
                 assert caught.value.sent is not None
                 assert caught.value.sent.code == 1009
-                assert (await output.line())["code"] == 1009
+                assert (await output.line())["code"] == self.told(1009)["code"]
 
     async def test_a_message_of_just_our_limit_is_taken(self, peer: Peer) -> None:
         with trio.fail_after(TIMEOUT):
@@ -267,19 +280,17 @@ class OurClient(Common):
 
     async def test_leaving_the_scope_closes_with_1000(self, peer: Peer) -> None:
         with trio.fail_after(TIMEOUT):
-            async with peer.started("server") as output:
-                url = f"ws://{HOST}:{(await output.line())['port']}/echo"
-                async with trio_ws.open_websocket(url) as websocket:
+            async with peer.serving() as (output, url), peer.agent() as agent:
+                async with trio_ws.open_websocket(f"{url}/echo", dispatcher=agent) as websocket:
                     await be_noticed(websocket)
-                assert await output.line() == {"code": 1000, "reason": ""}
+                assert await output.line() == self.told(1000)
 
     async def test_a_rejection_has_status_headers_and_body(self, peer: Peer) -> None:
         status, body = REJECTION
         with trio.fail_after(TIMEOUT):
-            async with peer.started("server") as output:
-                url = f"ws://{HOST}:{(await output.line())['port']}/reject"
+            async with peer.serving() as (_, url), peer.agent() as agent:
                 with pytest.raises(trio_ws.HandshakeRejected) as caught:
-                    async with trio_ws.open_websocket(url):
+                    async with trio_ws.open_websocket(f"{url}/reject", dispatcher=agent):
                         pytest.fail("the peer accepted")
         assert caught.value.status == status
         assert caught.value.headers[PEER_HEADER[0]] == PEER_HEADER[1]
@@ -315,7 +326,7 @@ class OurServer(Common):
             async with request.accept(CHOSEN_PROTOCOL):
                 pass
 
-        assert await self.told_by_a_client(peer, handler) == {"code": 1000, "reason": ""}
+        assert await self.told_by_a_client(peer, handler) == self.told(1000)
 
     async def test_a_handler_that_fails_closes_with_1011(self, peer: Peer) -> None:
         async def handler(request: trio_ws.WebSocketRequest) -> None:
@@ -343,11 +354,29 @@ class OurServer(Common):
         """Have the peer connect to a server with this handler; returns what it tells."""
         with trio.fail_after(TIMEOUT):
             async with trio.open_nursery() as nursery:
-                server = await nursery.start(trio_ws.serve_websocket, handler, HOST, 0)
-                async with peer.started("client", f"ws://{HOST}:{server.port}/echo") as output:
+                server = await nursery.start(trio_ws.serve_websocket, handler, HOST, 0, peer.server_context)
+                async with peer.connecting(f"{peer.url_of(server.port)}/echo") as output:
                     told = await output.line()
                 nursery.cancel_scope.cancel()
         return told
+
+
+class Plain(Common):
+    """For peers that can go without compression."""
+
+    async def test_messages_come_back_as_they_were_when_the_peer_refuses_compression(self, peer: Peer) -> None:
+        with trio.fail_after(TIMEOUT):
+            async with self.connected(peer, "echo", plain=True) as (websocket, _):
+                await echo_plainly(websocket)
+
+
+class Pings(Common):
+    """For peers that can send a ping."""
+
+    async def test_we_answer_the_pings_of_the_peer(self, peer: Peer) -> None:
+        with trio.fail_after(TIMEOUT):
+            async with self.connected(peer, "ping") as (websocket, _):
+                assert await websocket.receive() == f"pong: {PING_PAYLOAD}"
 
 
 class Fragments(Common):

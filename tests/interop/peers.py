@@ -1,7 +1,9 @@
 """Programs of other libraries as peers of ours: how they are started, spoken to and ended.
 
 A peer is a script that is started as ``SCRIPT server [--plain]`` or ``SCRIPT client URL [--plain]``; ``--plain``
-switches its compression off. What it does on a connection is said by the last part of the URL's path:
+switches its compression off. A peer with TLS finds its files by the variables TLS_IDENTITY (key and certificate of a
+server) and TLS_AUTHORITY (whom a client trusts). What it does on a connection is said by the last part of the URL's
+path:
 
 * echo: send every message back;
 * hello: send ``{"protocol": ..., "header": ...}`` first, the subprotocol and our X-Test header as the peer sees them;
@@ -19,8 +21,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,9 +32,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trustme
+
+import trio_ws
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
@@ -91,8 +99,73 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """A peer that can be started.
+class TLS:
+    """A certificate for this machine's loopback, for our side and for a peer.
+
+    Attributes:
+        server_context: of a server of ours.
+        client_context: of a client of ours.
+        identity: a PEM file with the key and the certificate.
+        authority: a PEM file with the certificate of who signed it.
+    """
+
+    server_context: ssl.SSLContext
+    client_context: ssl.SSLContext
+    identity: Path
+    authority: Path
+
+    @classmethod
+    def create(cls, folder: Path) -> TLS:
+        """Make a certificate whose files are in a folder."""
+        authority = trustme.CA()
+        certificate = authority.issue_cert(HOST, "localhost")
+        server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(server_context)
+        client_context = ssl.create_default_context()
+        authority.configure_trust(client_context)
+        identity, trusted = folder / "identity.pem", folder / "authority.pem"
+        certificate.private_key_and_cert_chain_pem.write_to_path(str(identity))
+        authority.cert_pem.write_to_path(str(trusted))
+        return cls(server_context=server_context, client_context=client_context, identity=identity, authority=trusted)
+
+
+class Peer(ABC):
+    """Another program, as a server or as a client.
+
+    Attributes:
+        tls: how we speak with it over TLS; None: in the clear.
+        http_version: the HTTP that our side speaks with it.
+    """
+
+    tls: TLS | None
+    http_version: str
+
+    @abstractmethod
+    def serving(self, *arguments: str) -> AbstractAsyncContextManager[tuple[Output, str]]:
+        """Run it as a server as long as the block; gives what it writes, and its URL without a path."""
+
+    @abstractmethod
+    def connecting(self, url: str, *arguments: str) -> AbstractAsyncContextManager[Output]:
+        """Run it as a client as long as the block; gives what it writes."""
+
+    def agent(self) -> trio_ws.Agent:
+        """The agent of our client."""
+        context = None if self.tls is None else self.tls.client_context
+        return trio_ws.Agent(ssl_context=context)
+
+    @property
+    def server_context(self) -> ssl.SSLContext | None:
+        """The TLS of our server."""
+        return None if self.tls is None else self.tls.server_context
+
+    def url_of(self, port: int) -> str:
+        """The URL, without a path, of a server of ours or of the peer's."""
+        return f"{'ws' if self.tls is None else 'wss'}://{HOST}:{port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program(Peer):
+    """A peer that is a program of its own.
 
     Attributes:
         command: the program and what follows it in front of the role.
@@ -101,15 +174,31 @@ class Peer:
 
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    tls: TLS | None = None
+    http_version: str = "1.1"
 
     @asynccontextmanager
-    async def started(self, *arguments: str) -> AsyncIterator[Output]:
-        """Run the peer as long as the block."""
+    async def serving(self, *arguments: str) -> AsyncIterator[tuple[Output, str]]:
+        """Run it as a server as long as the block."""
+        async with self._started("server", *arguments) as output:
+            port = (await output.line())["port"]
+            assert isinstance(port, int)
+            yield output, self.url_of(port)
+
+    def connecting(self, url: str, *arguments: str) -> AbstractAsyncContextManager[Output]:
+        """Run it as a client as long as the block."""
+        return self._started("client", url, *arguments)
+
+    @asynccontextmanager
+    async def _started(self, *arguments: str) -> AsyncIterator[Output]:
+        files = {}
+        if self.tls is not None:
+            files = {"TLS_IDENTITY": str(self.tls.identity), "TLS_AUTHORITY": str(self.tls.authority)}
         process = await trio.lowlevel.open_process(
             [*self.command, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            env={**os.environ, **self.environment},
+            env={**os.environ, **files, **self.environment},
         )
         assert process.stdout is not None
         async with process.stdout:
@@ -121,6 +210,7 @@ class Peer:
                     await process.wait()
 
 
-def python_peer(script: str, *arguments: str) -> Peer:
+def python_peer(script: str, *arguments: str, tls: TLS | None = None, http_version: str = "1.1") -> Program:
     """A peer that is a script of the folder ``python``."""
-    return Peer(command=(sys.executable, str(HERE / "python" / script), *arguments))
+    command = (sys.executable, str(HERE / "python" / script), *arguments)
+    return Program(command=command, tls=tls, http_version=http_version)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .contract import OurClient, OurServer
+from .contract import OurClient, OurServer, Pings, Plain
 from .peers import Peer, python_peer
 
 pytestmark = pytest.mark.interop
@@ -16,13 +16,13 @@ def peer() -> Peer:
     return python_peer("aiohttp_peer.py")
 
 
-class TestOurClient(OurClient):
+class TestOurClient(OurClient, Pings, Plain):
     """Against a server of ``aiohttp``."""
 
     answer_to_4002 = 1000
 
 
-class TestOurServer(OurServer):
+class TestOurServer(OurServer, Pings, Plain):
     """Against a client of ``aiohttp``."""
 
     answer_to_4002 = 1000

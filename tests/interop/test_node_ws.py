@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .contract import Fragments, OurClient, OurServer
-from .peers import HERE, Peer, require
+from .contract import Fragments, OurClient, OurServer, Pings, Plain
+from .peers import HERE, Peer, Program, require
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.interop
 @pytest.fixture
 def peer(node_modules: Path) -> Peer:
     """The peer."""
-    return Peer(
+    return Program(
         command=(require("node"), str(HERE / "node" / "ws_peer.js")), environment={"NODE_PATH": str(node_modules)}
     )
 
 
-class TestOurClient(OurClient, Fragments):
+class TestOurClient(OurClient, Fragments, Pings, Plain):
     """Against a server of ``ws``."""
 
 
-class TestOurServer(OurServer, Fragments):
+class TestOurServer(OurServer, Fragments, Pings, Plain):
     """Against a client of ``ws``."""

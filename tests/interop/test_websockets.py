@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .contract import Fragments, OurClient, OurServer
+from .contract import Fragments, OurClient, OurServer, Pings, Plain
 from .peers import Peer, python_peer
 
 pytestmark = pytest.mark.interop
@@ -16,9 +16,9 @@ def peer(request: pytest.FixtureRequest) -> Peer:
     return python_peer("websockets_peer.py", request.param)
 
 
-class TestOurClient(OurClient, Fragments):
+class TestOurClient(OurClient, Fragments, Pings, Plain):
     """Against a server of ``websockets``."""
 
 
-class TestOurServer(OurServer, Fragments):
+class TestOurServer(OurServer, Fragments, Pings, Plain):
     """Against a client of ``websockets``."""

@@ -4,53 +4,11 @@
 const http = require("node:http");
 const { WebSocket, WebSocketServer } = require("ws");
 
-const PROTOCOLS = ["chat.v2", "chat.v1"];
-const HEADER = ["X-Test", "from the peer"];
-
-function say(facts) {
-  process.stdout.write(JSON.stringify(facts) + "\n");
-}
-
-function begin(websocket, scenario, header) {
-  switch (scenario) {
-    case "hello":
-      websocket.send(JSON.stringify({ protocol: websocket.protocol, header }));
-      break;
-    case "fragments":
-      websocket.send("déjà", { fin: false });
-      websocket.send("", { fin: false });
-      websocket.send(" vu €5 ", { fin: false });
-      websocket.send("\u{1F600}", { fin: true });
-      websocket.send(Uint8Array.from({ length: 100 }, (_, index) => index), { fin: false });
-      websocket.send(Uint8Array.from({ length: 156 }, (_, index) => index + 100), { fin: true });
-      break;
-    case "ping":
-      websocket.once("pong", (payload) => websocket.send("pong: " + payload));
-      websocket.ping("are you there");
-      break;
-    case "big":
-      websocket.send("x".repeat(2000));
-      break;
-    case "close":
-      websocket.close(4001, "the peer says goodbye");
-      break;
-    case "bye":
-      websocket.close(1000);
-      break;
-  }
-}
-
-function behave(websocket, scenario, header) {
-  websocket.on("message", (message, binary) => websocket.send(message, { binary }));
-  websocket.on("close", (code, reason) => say({ code, reason: reason.toString() }));
-  websocket.on("error", (error) => console.error(error.message));
-  begin(websocket, scenario, header);
-}
+const { HEADER, PROTOCOLS, behave, chooseProtocol, lastPart, main, say } = require("./behaviour.js");
 
 function serve(perMessageDeflate) {
   const server = http.createServer();
-  const handleProtocols = (offered) => (offered.has(PROTOCOLS[1]) ? PROTOCOLS[1] : false);
-  const websockets = new WebSocketServer({ noServer: true, perMessageDeflate, handleProtocols });
+  const websockets = new WebSocketServer({ noServer: true, perMessageDeflate, handleProtocols: chooseProtocol });
   websockets.on("headers", (headers) => headers.push(HEADER.join(": ")));
   server.on("upgrade", (request, socket, head) => {
     if (request.url === "/reject") {
@@ -70,7 +28,7 @@ function connect(url, perMessageDeflate) {
   websocket.on("upgrade", (response) => {
     header = response.headers["x-test"];
   });
-  websocket.on("open", () => behave(websocket, url.slice(url.lastIndexOf("/") + 1), header));
+  websocket.on("open", () => behave(websocket, lastPart(url), header));
   websocket.on("unexpected-response", async (request, response) => {
     let body = "";
     for await (const chunk of response) body += chunk;
@@ -78,8 +36,4 @@ function connect(url, perMessageDeflate) {
   });
 }
 
-const [role, ...rest] = process.argv.slice(2);
-// A threshold of 0: short messages are compressed too.
-const perMessageDeflate = rest.includes("--plain") ? false : { threshold: 0 };
-if (role === "server") serve(perMessageDeflate);
-else connect(rest[0], perMessageDeflate);
+main(serve, connect);
