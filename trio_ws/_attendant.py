@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ._connection import Connection
     from ._pings import PingWaiter
 
+STREAM_LINGER = 0.25  # seconds, for the END_STREAM that comes with the server's Close or right behind it
+
 logger = logging.getLogger("trio_ws.connection")
 
 
@@ -148,11 +150,17 @@ class Attendant:
     async def _end_transport(self) -> None:
         # RFC 6455 §7.1.1: the server ends TCP first, so that TIME_WAIT stays with it. A socket closed before the
         # peer's end came would send RST, which can destroy the Close on its way: hence the wait. A stream of HTTP/2
-        # leaves nothing behind, and its end follows the Close at once (RFC 8441 §5).
+        # has no such state, but there are servers that have forgotten it once they have read a Close: they never end
+        # it, and take our END_STREAM (RFC 8441 §5) ill. So that answers theirs; without it the stream is reset.
         connection, transport = self._connection, self._connection.transport
-        if transport.multiplexed or not connection.is_client or connection.protocol.failure is not None:
+        linger = connection.close_linger
+        if transport.multiplexed and connection.is_client:
+            linger = min(linger, STREAM_LINGER)
+        elif not connection.is_client or connection.protocol.failure is not None:
             transport.write_eof()
-        with trio.move_on_after(connection.close_linger):
+        with trio.move_on_after(linger):
             while transport.read() != b"":
                 transport.give_back()
                 await transport.wait_readable()
+            if transport.multiplexed:
+                transport.write_eof()

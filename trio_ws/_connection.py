@@ -484,8 +484,6 @@ class Connection:
             if not self.transport.congested:
                 goodbye = self.protocol.encode_close(GOING_AWAY)
         self.outbox.flush_now(goodbye)
-        if goodbye and self._multiplexed and not self.transport.unsent:
-            self.transport.write_eof()  # or the reset that follows could overtake the Close
         self.end()
 
     def fail(self, failure: RemoteProtocolError) -> None:

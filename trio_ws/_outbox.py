@@ -154,7 +154,8 @@ class Outbox:
         while not self._transport.congested and (data := self._next()):
             self._send(data)
         if frame:
-            self._send(frame)
+            self.bytes_sent += len(frame)
+            self._transport.write_last(frame)
 
     def _send(self, data: bytes) -> None:
         self.bytes_sent += len(data)

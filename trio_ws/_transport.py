@@ -89,6 +89,10 @@ class Transport(abc.ABC):
 
     # ---- what only a multiplexed transport has ----
 
+    def write_last(self, data: bytes) -> None:
+        """Send the last bytes before :meth:`abort`; a multiplexed transport ends its direction with them."""
+        self.write(data)
+
     def give_back(self) -> None:  # noqa: B027  # most transports have nothing to do
         """Let the peer send as much again as has been read: the application has taken it, or nearly all of it."""
 

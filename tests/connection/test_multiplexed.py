@@ -12,6 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.connection.memory import MemoryTransport
 from tests.connection.sides import Peer, start
 from trio_ws import CloseInfo, Keepalive, Limits, ReadyState, WebSocket
+from trio_ws._attendant import STREAM_LINGER
 from trio_ws._nursery import BackgroundNursery
 from trio_ws._wire.frames import Opcode, frame_bytes
 from trio_ws._wire.reader import Close, Ping
@@ -47,6 +48,10 @@ class Stream(MemoryTransport):
     def ask(self) -> bool:
         self.log.append(f"ask {trio.current_time():g}")
         return self.can_ask
+
+    def write_last(self, data: bytes) -> None:
+        self.log.append("last")
+        super().write_last(data)
 
     def write_eof(self) -> None:
         self.log.append("end")
@@ -197,11 +202,11 @@ async def test_other_transports_tell_nothing_of_below(autojump_clock: MockClock)
 # ---- who ends first ----
 
 
-async def test_the_end_follows_the_close_at_once_from_a_client_too(autojump_clock: MockClock) -> None:
+async def test_a_client_lets_the_server_end_the_stream_first(autojump_clock: MockClock) -> None:
     async with one_stream() as (websocket, peer, stream):
         peer.close(1000)
         await wait_all_tasks_blocked()
-        assert stream.log == ["end"]
+        assert stream.log == []
         assert peer.heard() == [Close(CloseInfo(1000))]
         peer.transport.write_eof()
         assert await websocket.wait_closed() == CloseInfo(1000, was_clean=True)
@@ -209,19 +214,39 @@ async def test_the_end_follows_the_close_at_once_from_a_client_too(autojump_cloc
         assert stream.log == ["end", "reset"]
 
 
-async def test_leaving_by_cancellation_ends_the_stream_behind_its_goodbye(autojump_clock: MockClock) -> None:
+async def test_a_stream_that_the_server_does_not_end_is_reset(autojump_clock: MockClock) -> None:
+    async with one_stream() as (websocket, peer, stream):
+        peer.close(1000)
+        assert await websocket.wait_closed() == CloseInfo(1000, was_clean=True)
+        assert trio.current_time() == STREAM_LINGER
+        assert stream.log == ["reset"]
+
+
+async def test_a_server_ends_the_stream_behind_its_close(autojump_clock: MockClock) -> None:
+    async with one_stream(is_client=False) as (websocket, peer, stream):
+        peer.close(1000)
+        await wait_all_tasks_blocked()
+        assert stream.log == ["end"]
+        assert peer.heard() == [Close(CloseInfo(1000))]
+        peer.transport.write_eof()
+        assert await websocket.wait_closed() == CloseInfo(1000, was_clean=True)
+        assert stream.log[-1] == "reset"
+
+
+async def test_leaving_by_cancellation_ends_the_stream_with_its_goodbye(autojump_clock: MockClock) -> None:
     async with one_stream(is_client=False) as (websocket, peer, stream):
         await wait_all_tasks_blocked()
         websocket._connection.abandon()
-        assert stream.log == ["end", "reset"]
+        assert stream.log == ["last", "reset"]
         assert peer.heard() == [Close(CloseInfo(1001))]
 
 
 async def test_a_goodbye_that_cannot_go_is_not_waited_for(autojump_clock: MockClock) -> None:
-    async with one_stream(is_client=False) as (websocket, _, stream):
+    async with one_stream(is_client=False) as (websocket, peer, stream):
         stream.room = 0
         websocket._connection.abandon()
-        assert stream.log == ["reset"]
+        assert stream.log == ["last", "reset"]
+        assert peer.heard() == []
 
 
 async def test_pings_of_the_peers_are_answered_on_a_stream(autojump_clock: MockClock) -> None:

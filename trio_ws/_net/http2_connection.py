@@ -381,10 +381,15 @@ class Http2Connection:
         """Whether what a stream writes now would wait."""
         return self.ended or self._outlet.blocked
 
-    def send_now(self, stream: Http2Stream, data: bytes) -> bool:
-        """Send the whole of a short write if nothing is before it; tell whether it went."""
-        if not self._outlet.send_now(stream, data):
+    def send_now(self, stream: Http2Stream, data: bytes, *, last: bool = False) -> bool:
+        """Send the whole of a short write if nothing is before it, END_STREAM with the last; tell whether it went."""
+        if last:
+            self._flush()
+        if not self._outlet.send_now(stream, data, last=last):
             return False
+        if last:
+            stream.local_ended = True
+            self._library.send_end(stream.id)  # the flag has gone: only the library must know
         if self._below.unsent:
             self._see_to_sending()
         return True

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from .http2_gate import MAX_FRAME_SIZE, Breach, ErrorCode, Kind, allowed, frame_header
+from .http2_gate import END_STREAM, MAX_FRAME_SIZE, Breach, ErrorCode, Kind, allowed, frame_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,14 +73,14 @@ class Outlet:
         if frame:
             self._control.append(frame)
 
-    def send_now(self, stream: Http2Stream, data: bytes) -> bool:
-        """Send the whole of a short write at once, if nothing is before it."""
+    def send_now(self, stream: Http2Stream, data: bytes, *, last: bool) -> bool:
+        """Send the whole of a short write at once, if nothing is before it; the last carries END_STREAM."""
         size = len(data)
         if self._turns or size > MAX_FRAME_SIZE or size > stream.send_window or size > self.window:
             return False
         if self._control or self._below.unsent >= BATCH_SIZE:
             return False
-        self._below.write(self._frame(stream, data))
+        self._below.write(self._frame(stream, data, END_STREAM if last else 0))
         return True
 
     def queue(self, stream: Http2Stream) -> None:
@@ -148,10 +148,10 @@ class Outlet:
                 self.stalled.setdefault(stream, self._clock())
         return frames
 
-    def _frame(self, stream: Http2Stream, data: bytes) -> bytes:
+    def _frame(self, stream: Http2Stream, data: bytes, flags: int = 0) -> bytes:
         size = len(data)
         stream.send_window -= size
         self.window -= size
         self._gate.counts.data_frames_sent += 1
         self._gate.allow_window_updates(_UPDATES_PER_FRAME)
-        return frame_header(size, Kind.DATA, 0, stream.id) + data
+        return frame_header(size, Kind.DATA, flags, stream.id) + data

@@ -43,7 +43,7 @@ class Carrier(Protocol):
     def heard_at(self) -> float: ...
     @property
     def blocked(self) -> bool: ...
-    def send_now(self, stream: Http2Stream, data: bytes) -> bool: ...
+    def send_now(self, stream: Http2Stream, data: bytes, *, last: bool = False) -> bool: ...
     def queue(self, stream: Http2Stream) -> None: ...
     def end(self, stream: Http2Stream) -> None: ...
     def drop(self, stream: Http2Stream) -> None: ...
@@ -153,6 +153,14 @@ class Http2Stream(Transport):
             return
         self.outgoing += data
         self._connection.queue(self)
+
+    def write_last(self, data: bytes) -> None:
+        # The end goes in the frame of the last bytes. Without it the reset that follows could overtake them; and there
+        # are servers that have forgotten the stream once they have read a Close, and take another DATA frame ill.
+        if self._closed or self._eof or self.error is not None or self.outgoing:
+            return
+        self._eof = True
+        self._connection.send_now(self, data, last=True)
 
     async def drain(self) -> None:
         if self.outgoing and not self._closed:
