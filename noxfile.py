@@ -64,16 +64,16 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def interop(session: nox.Session) -> None:
-    """The tests against peers from outside Python: node, chromium, haproxy, redis-server and systemd must be there."""
+    """The tests against peers from outside Python; ``.ci/run`` installs the programs that they need."""
     install(session, "test", "interop")
     session.run("pytest", "-m", "interop", *session.posargs)
 
 
 @nox.session
 def autobahn(session: nox.Session) -> None:
-    """Autobahn's cases against our client and our server."""
+    """Autobahn's cases against our client and our server; with ``-- --http2`` through HAProxy, HTTP/2 on our side."""
     install(session, "autobahn")
-    session.run("python", "tests/interop/run_autobahn.py", *session.posargs)
+    session.run("python", "-m", "tests.interop.run_autobahn", *session.posargs)
 
 
 @nox.session

@@ -1,5 +1,8 @@
 """Run the cases of the Autobahn test suite against our server and our client, and judge the outcome.
 
+Run it as a module: ``python -m tests.interop.run_autobahn``. With ``--http2`` our side speaks HTTP/2 to HAProxy, which
+speaks HTTP/1.1 to the runner.
+
 Two runners speak the suite's protocol: ``kosoku`` (a package of this Python) and the original ``wstest`` (Python 2.7;
 this script installs it into a cache folder when there is a ``python2.7``). Both directions run at the same time.
 
@@ -28,6 +31,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import trio
+
+from .haproxy import BACK_CLEAR, FRONT_CLEAR, bridging
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -62,6 +67,7 @@ class Options:
         out: the folder of the reports and logs.
         concurrency: how many cases run at once in one direction, where the runner can do that.
         timeout: seconds that one direction may take.
+        haproxy: its path, to go through it over HTTP/2; None: straight.
     """
 
     include: tuple[str, ...]
@@ -69,6 +75,7 @@ class Options:
     out: Path
     concurrency: int
     timeout: float
+    haproxy: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,14 +253,26 @@ def tail(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-20:])
 
 
+@asynccontextmanager
+async def reaching(port: int, sides: tuple[str, str], options: Options) -> AsyncIterator[int]:
+    """Give the port by which a server is reached: its own, or HAProxy's."""
+    if options.haproxy is None:
+        yield port
+        return
+    async with bridging(options.haproxy, port, sides, options.out) as bridge:
+        yield bridge
+
+
 async def try_server(runner: Runner, options: Options) -> None:
     """Run the fuzzing client against our server."""
     port = free_port()
     ours, theirs = options.out / "server-ours.log", options.out / "server-runner.log"
     async with started([sys.executable, str(HERE / "autobahn_server.py"), "--port", str(port)], ours) as server:
         await wait_until_it_listens(server, port, ours)
-        async with started(runner.client(f"ws://{HOST}:{port}", options, options.out / "server"), theirs) as client:
-            await wait_for(client, options.timeout, theirs)
+        async with reaching(port, BACK_CLEAR, options) as reached:
+            command = runner.client(f"ws://{HOST}:{reached}", options, options.out / "server")
+            async with started(command, theirs) as client:
+                await wait_for(client, options.timeout, theirs)
         if server.poll() is not None:
             raise RunFailed(f"our server ended with status {server.returncode}:\n{tail(ours)}")
 
@@ -276,10 +295,12 @@ async def run_client(runner: Runner, options: Options, name: str, *arguments: st
     ours, theirs = options.out / f"{name}-ours.log", options.out / f"{name}-runner.log"
     async with started(runner.server(port, options, options.out / name), theirs) as server:
         await wait_until_it_listens(server, port, theirs)
-        script = [sys.executable, str(HERE / "autobahn_client.py"), f"ws://{HOST}:{port}", *arguments]
-        async with started([*script, "--concurrency", str(options.concurrency)], ours) as client:
-            if await wait_for(client, options.timeout, ours) != 0:
-                raise RunFailed(f"our client could not run every case:\n{tail(ours)}")
+        async with reaching(port, FRONT_CLEAR, options) as reached:
+            script = [sys.executable, str(HERE / "autobahn_client.py"), f"ws://{HOST}:{reached}", *arguments]
+            script += ["--concurrency", str(options.concurrency), *(["--http2"] if options.haproxy else [])]
+            async with started(script, ours) as client:
+                if await wait_for(client, options.timeout, ours) != 0:
+                    raise RunFailed(f"our client could not run every case:\n{tail(ours)}")
         if runner.stops_itself:
             await wait_for(server, START_TIMEOUT, theirs)
 
@@ -364,7 +385,8 @@ async def run_direction(direction: str, runner: Runner, options: Options) -> boo
     cases = read_reports(options.out, direction)
     counts = Counter(case.verdict for case in cases.values())
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
-    print(f"our {direction} against {runner.name}: {len(cases)} cases in {seconds:.1f} s: {told}")
+    way = " over HTTP/2" if options.haproxy else ""
+    print(f"our {direction} against {runner.name}{way}: {len(cases)} cases in {seconds:.1f} s: {told}")
     problems = judge(cases, Expected.load(), options) + broken
     for problem in problems:
         print(f"  WRONG: {problem}")
@@ -397,6 +419,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mode", choices=["client", "server", "both"], default="both", help="which side of ours")
     parser.add_argument("--runner", choices=["kosoku", "wstest"], default="kosoku")
+    parser.add_argument("--http2", action="store_true", help="through HAProxy, over HTTP/2 on our side of it")
     parser.add_argument("--cases", action="append", metavar="GLOB", help="cases to run (default: all; repeatable)")
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="cases to leave out")
     parser.add_argument("--quick", action="store_true", help=f"leave out {', '.join(QUICK_EXCLUDE)}")
@@ -417,7 +440,11 @@ def main() -> int:
         out=arguments.out or Path(tempfile.mkdtemp(prefix="autobahn-")),
         concurrency=arguments.concurrency,
         timeout=arguments.timeout,
+        haproxy=shutil.which("haproxy") if arguments.http2 else None,
     )
+    if arguments.http2 and options.haproxy is None:
+        print("haproxy is not installed", file=sys.stderr)
+        return 2
     if not Expected.load().chosen(options):
         print("no case of the suite is chosen", file=sys.stderr)
         return 2
