@@ -1,14 +1,15 @@
 """Programs of other libraries as peers of ours: how they are started, spoken to and ended.
 
 A peer is a script that is started as ``SCRIPT server [--plain]`` or ``SCRIPT client URL [--plain]``; ``--plain``
-switches its compression off. A peer with TLS finds its files by the variables TLS_IDENTITY (key and certificate of a
-server) and TLS_AUTHORITY (whom a client trusts). What it does on a connection is said by the last part of the URL's
-path:
+switches its compression off, and with ``--sockets=N`` a client of HTTP/2 opens N WebSockets on one connection. A peer
+with TLS finds its files by the variables TLS_IDENTITY (key and certificate of a server) and TLS_AUTHORITY (whom a
+client trusts). What it does on a connection is said by the last part of the URL's path:
 
 * echo: send every message back;
 * hello: send ``{"protocol": ..., "header": ...}`` first, the subprotocol and our X-Test header as the peer sees them;
 * fragments: send FRAGMENTED first, each in the fragments that the peer likes;
 * ping: send a ping with PING_PAYLOAD, wait for its pong, send "pong: " and what it held as text;
+* where: send ``{"connection": ...}`` first, a number of its HTTP/2 connection, if the peer knows one;
 * big: send BIG first, close: close with PEER_CLOSE, bye: close with 1000, each in place of the echo;
 * reject: a server refuses with REJECTION.
 
@@ -151,7 +152,7 @@ class Peer(ABC):
     def agent(self) -> trio_ws.Agent:
         """The agent of our client."""
         context = None if self.tls is None else self.tls.client_context
-        return trio_ws.Agent(ssl_context=context)
+        return trio_ws.Agent(allow_h2=self.http_version == "2", ssl_context=context)
 
     @property
     def server_context(self) -> ssl.SSLContext | None:

@@ -1,4 +1,4 @@
-"""A page in headless Chromium and our server: over ws and over wss."""
+"""A page in headless Chromium and our server: over ws, and over wss by HTTP/1.1 and by HTTP/2."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FLAGS = (
     "--no-proxy-server",
     "--ignore-certificate-errors",
 )
-EVERY_CHECK = ("echo", "protocol", "ping", "closing", "refusal", "stream")
+EVERY_CHECK = ("echo", "many", "protocol", "ping", "closing", "refusal", "stream")
 
 
 class Site:
@@ -47,6 +47,7 @@ class Site:
 
     def __init__(self) -> None:
         self.ended: dict[str, list[tuple[str, trio_ws.CloseInfo]]] = {}
+        self.connections: set[str] = set()
         self._told, self.told = trio.open_memory_channel[dict[str, object]](1)
 
     async def answer(self, request: trio_ws.HTTPRequest) -> trio_ws.HTTPResponse:
@@ -67,6 +68,7 @@ class Site:
             return
         protocol = CHOSEN_PROTOCOL if CHOSEN_PROTOCOL in request.protocols else None
         async with request.accept(protocol) as websocket:
+            self.connections.add(str(websocket.remote_address))
             with suppress(trio_ws.ConnectionClosedError):  # the page closes with codes of its own
                 await converse(websocket, path)
             closed = await websocket.wait_closed()
@@ -75,7 +77,7 @@ class Site:
 
 async def converse(websocket: trio_ws.WebSocket, path: str) -> None:
     """Do what a path stands for."""
-    if path == "/echo":
+    if path in ("/echo", "/many"):
         async for message in websocket:
             await websocket.send(message)
     elif path == "/ping":
@@ -92,9 +94,10 @@ async def serving(
     *,
     ssl_context: ssl.SSLContext | None = None,
     origins: tuple[str | None, ...] | None = None,
+    allow_h2: bool = True,
 ) -> AsyncIterator[str]:
     """Run the site; gives what follows the scheme in its URL. Without origins the default applies."""
-    serve = partial(trio_ws.serve_websocket, http_handler=site.answer)
+    serve = partial(trio_ws.serve_websocket, http_handler=site.answer, allow_h2=allow_h2)
     if origins is not None:
         serve = partial(serve, origins=origins)
     async with trio.open_nursery() as nursery:
@@ -139,12 +142,12 @@ def server_context() -> ssl.SSLContext:
     return context
 
 
-@pytest.mark.parametrize("scheme", ["ws", "wss"])
-async def test_a_page_and_our_server_understand_each_other(scheme: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("scheme", "http_version"), [("ws", "1.1"), ("wss", "1.1"), ("wss", "2")])
+async def test_a_page_and_our_server_understand_each_other(scheme: str, http_version: str, tmp_path: Path) -> None:
     site = Site()
     context = server_context() if scheme == "wss" else None
     with trio.fail_after(TIMEOUT):
-        async with serving(site, ssl_context=context) as place:
+        async with serving(site, ssl_context=context, allow_h2=http_version == "2") as place:
             page = f"{scheme.replace('ws', 'http')}://{place}"
             told = await told_by_page(site, page, f"{scheme}://{place}", EVERY_CHECK, tmp_path)
     assert told == {
@@ -155,6 +158,7 @@ async def test_a_page_and_our_server_understand_each_other(scheme: str, tmp_path
             "reason": "",
             "wasClean": True,
         },
+        "many": 20,
         "protocol": {"chosen": CHOSEN_PROTOCOL, "code": 1005, "reason": "", "wasClean": True},
         "ping": "ponged",
         "closing": {"code": 4001, "reason": "the server says goodbye", "wasClean": True},
@@ -162,15 +166,16 @@ async def test_a_page_and_our_server_understand_each_other(scheme: str, tmp_path
         "stream": {"unequal": [], "closeCode": 4002, "reason": ""},
     }
     said_4002 = trio_ws.CloseInfo(4002, "so long €", was_clean=True)
-    assert site.ended == {
-        "/echo": [
-            ("1.1", said_4002),
-            ("1.1", trio_ws.CloseInfo(1005, "", was_clean=True)),
-            ("1.1", said_4002),
-        ],
-        "/ping": [("1.1", trio_ws.CloseInfo(1000, "", was_clean=True))],
-        "/close": [("1.1", trio_ws.CloseInfo(4001, "the server says goodbye", was_clean=True))],
+    no_code = trio_ws.CloseInfo(1005, "", was_clean=True)
+    ends = {
+        "/echo": [said_4002, no_code, said_4002],
+        "/many": [no_code] * 20,
+        "/ping": [trio_ws.CloseInfo(1000, "", was_clean=True)],
+        "/close": [trio_ws.CloseInfo(4001, "the server says goodbye", was_clean=True)],
     }
+    # Over HTTP/2 all of them came on the connection that had brought the page.
+    assert site.ended == {path: [(http_version, closed) for closed in each] for path, each in ends.items()}
+    assert len(site.connections) == (1 if http_version == "2" else 25)
 
 
 async def test_a_page_of_another_origin_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-// What the peers on Node.js do on a connection, with the WebSocket of the npm package "ws"; tests/interop/peers.py says it.
+// What the peers on Node.js do on a connection, with the WebSocket of "ws"; tests/interop/peers.py says it.
 "use strict";
 
 const PROTOCOLS = ["chat.v2", "chat.v1"];
@@ -8,7 +8,7 @@ function say(facts) {
   process.stdout.write(JSON.stringify(facts) + "\n");
 }
 
-function begin(websocket, scenario, header) {
+function begin(websocket, scenario, header, where) {
   switch (scenario) {
     case "hello":
       websocket.send(JSON.stringify({ protocol: websocket.protocol, header }));
@@ -20,6 +20,9 @@ function begin(websocket, scenario, header) {
       websocket.send("\u{1F600}", { fin: true });
       websocket.send(Uint8Array.from({ length: 100 }, (_, index) => index), { fin: false });
       websocket.send(Uint8Array.from({ length: 156 }, (_, index) => index + 100), { fin: true });
+      break;
+    case "where":
+      websocket.send(JSON.stringify(where));
       break;
     case "ping":
       websocket.once("pong", (payload) => websocket.send("pong: " + payload));
@@ -37,11 +40,12 @@ function begin(websocket, scenario, header) {
   }
 }
 
-function behave(websocket, scenario, header) {
+// The last says which of its connections it is, where a peer counts them.
+function behave(websocket, scenario, header, where = {}) {
   websocket.on("message", (message, binary) => websocket.send(message, { binary }));
   websocket.on("close", (code, reason) => say({ code, reason: reason.toString() }));
   websocket.on("error", (error) => console.error(error.message));
-  begin(websocket, scenario, header);
+  begin(websocket, scenario, header, where);
 }
 
 function chooseProtocol(offered) {
@@ -52,13 +56,18 @@ function lastPart(url) {
   return url.slice(url.lastIndexOf("/") + 1);
 }
 
-// How it is begun: SCRIPT server [--plain], SCRIPT client URL [--plain].
+function countOf(rest) {
+  const option = rest.find((argument) => argument.startsWith("--sockets="));
+  return option ? Number(option.split("=")[1]) : 1;
+}
+
+// How it is begun: SCRIPT server [--plain], SCRIPT client URL [--plain] [--sockets=N].
 function main(serve, connect) {
   const [role, ...rest] = process.argv.slice(2);
   // A threshold of 0: short messages are compressed too.
   const perMessageDeflate = rest.includes("--plain") ? false : { threshold: 0 };
   if (role === "server") serve(perMessageDeflate);
-  else connect(rest[0], perMessageDeflate);
+  else connect(rest[0], perMessageDeflate, countOf(rest));
 }
 
-module.exports = { HEADER, PROTOCOLS, behave, chooseProtocol, lastPart, main, say };
+module.exports = { HEADER, PROTOCOLS, behave, chooseProtocol, countOf, lastPart, main, say };
