@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 HTTP1_ALPN = ("http/1.1",)
 HTTP2_ALPN = ("h2", "http/1.1")
 MAX_TRIES = 3  # connections that may refuse a stream
+PATIENCE = 1.0  # seconds that a connection may be silent when a stream is opened
 
 
 def check_ssl_context(ssl_context: object) -> None:
@@ -72,7 +73,7 @@ class ConnectRequest:
         limits: what the server may cost us.
         ssl_context: for this connection, in place of the dispatcher's own; None: use that.
         instruments: hooks of the call's, to be told beside the dispatcher's own.
-        nursery: where the tasks of a connection run that serves this call alone.
+        nursery: where the tasks of the connection run.
         progress: where to note what is waited for.
     """
 
@@ -191,7 +192,7 @@ class Agent(Dispatcher):
             raise
 
     async def _open_alone(self, request: ConnectRequest) -> Opened:
-        made = await self._dial_http2(request, request.nursery)
+        made = await self._dial_http2(request)
         if not isinstance(made, Http2Connection):
             return await self._open_http1(request, made)
         try:
@@ -203,13 +204,14 @@ class Agent(Dispatcher):
 
     async def _open_shared(self, pool: Pool, request: ConnectRequest) -> Opened:
         origin = pool.origin(self._pool_key(request))
+        shared = replace(request, nursery=pool.nursery)
         refused: list[Http2Connection] = []
         while len(refused) < MAX_TRIES:
             if origin.http1:
                 return await self._open_http1(request)
             connection = origin.pick(refused)
             if connection is None:
-                transport = await origin.dial(partial(self._dial_http2, request, pool.nursery))
+                transport = await origin.dial(partial(self._dial_http2, shared))
                 if transport is not None:
                     return await self._open_http1(request, transport)
                 continue
@@ -219,7 +221,8 @@ class Agent(Dispatcher):
             except StreamReset:  # not looked at: RFC 9113 §8.7 has it sent again, elsewhere
                 refused.append(connection)
             except trio.Cancelled:
-                connection.distrust(started_at)  # or the next one would wait for a dead peer too
+                if trio.current_time() >= started_at + PATIENCE:  # or the next one would wait for a dead peer too
+                    connection.distrust(started_at)
                 raise
         raise InvalidHandshake(f"the server refused the stream on {MAX_TRIES} connections")
 
@@ -239,7 +242,7 @@ class Agent(Dispatcher):
             rest=b"",
         )
 
-    async def _dial_http2(self, request: ConnectRequest, nursery: trio.Nursery) -> Http2Connection | Transport | None:
+    async def _dial_http2(self, request: ConnectRequest) -> Http2Connection | Transport | None:
         """Connect and offer HTTP/2.
 
         Returns:
@@ -249,7 +252,9 @@ class Agent(Dispatcher):
         transport = await self._secure(request, HTTP2_ALPN)
         if isinstance(transport, TLSTransport) and transport.alpn != "h2":
             return transport
-        connection = Http2Connection(transport, request.limits, self._counts, nursery, max_streams=self._max_streams)
+        connection = Http2Connection(
+            transport, request.limits, self._counts, request.nursery, max_streams=self._max_streams
+        )
         try:
             connection.start(shield=True)
             await connection.wait_settled()
@@ -266,6 +271,9 @@ class Agent(Dispatcher):
         if not connection.extended_connect:  # RFC 8441 §3
             connection.close()
             return None
+        if not connection.has_room:  # RFC 9113 §5.1.2: for now, but for how long nobody knows
+            connection.close()
+            raise InvalidHandshake("the server takes HTTP/2, and has no room for a stream")
         return connection
 
     async def _secure(self, request: ConnectRequest, alpn: Sequence[str]) -> Transport:

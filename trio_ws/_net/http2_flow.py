@@ -46,6 +46,7 @@ class Outlet:
         "_below",
         "_clock",
         "_control",
+        "_flushing",
         "_gate",
         "_limits",
         "_turns",
@@ -59,6 +60,7 @@ class Outlet:
         self._limits = limits
         self._clock = clock
         self._control: list[bytes] = []
+        self._flushing = False
         self._turns: deque[Http2Stream] = deque()
         self.window = DEFAULT_WINDOW
         self.stalled: dict[Http2Stream, float] = {}  # streams that have no window, and since when
@@ -112,13 +114,19 @@ class Outlet:
         Raises:
             Breach: too many control frames wait for a peer that does not read.
         """
-        self._flush_control()
-        while self._turns and self._below.unsent < BATCH_SIZE:
-            frames = self._take_turns(BATCH_SIZE - self._below.unsent)
-            if not frames:
-                break
-            self._below.write(b"".join(frames))
-            self._flush_control()  # END_STREAM, behind its DATA
+        if self._flushing:  # a stream that has sent all ends itself, and that waits for its DATA
+            return
+        self._flushing = True
+        try:
+            self._flush_control()
+            while self._turns and self._below.unsent < BATCH_SIZE:
+                frames = self._take_turns(BATCH_SIZE - self._below.unsent)
+                if not frames:
+                    break
+                self._below.write(b"".join(frames))
+                self._flush_control()
+        finally:
+            self._flushing = False
 
     def _flush_control(self) -> None:
         if self._control and self._below.unsent < BATCH_SIZE:
