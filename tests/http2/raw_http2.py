@@ -64,6 +64,7 @@ class RawHttp2:
     Attributes:
         counts: what the other side has counted.
         heard: every frame that came.
+        answers: the headers that came, by stream.
         ended: whether the other side has ended the connection.
     """
 
@@ -73,6 +74,7 @@ class RawHttp2:
         self.encoder = hpack.Encoder()
         self.decoder = hpack.Decoder()
         self.heard: list[Frame] = []
+        self.answers: dict[int, dict[str, str]] = {}
         self.ended = False
         self._buffer = b""
 
@@ -107,6 +109,9 @@ class RawHttp2:
                     frame.parse_body(memoryview(self._buffer[9 : 9 + length]))
                     self._buffer = self._buffer[9 + length :]
                     self.heard.append(frame)
+                    if isinstance(frame, HeadersFrame):  # in the order in which they come: the compression has a memory
+                        fields = self.decoder.decode(bytes(frame.data))
+                        self.answers[frame.stream_id] = {str(name): str(value) for name, value in fields}
                     return frame
             try:
                 data = await self.stream.receive_some()
@@ -125,9 +130,11 @@ class RawHttp2:
         raise AssertionError(f"no {kind.__name__} came; {self.heard[-5:]}")
 
     async def answer(self, stream_id: int) -> dict[str, str]:
-        """Read on to the headers of an answer."""
-        frame = await self.expect(HeadersFrame, stream_id)
-        return {str(name): str(value) for name, value in self.decoder.decode(bytes(frame.data))}
+        """Read on to the headers of an answer, if they have not come."""
+        while stream_id not in self.answers:
+            if await self.next() is None:
+                raise AssertionError(f"no answer came; {self.heard[-5:]}")
+        return self.answers[stream_id]
 
     async def status(self, stream_id: int) -> str:
         """Read on to the status of an answer."""
