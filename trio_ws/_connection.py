@@ -9,12 +9,11 @@ Theory of operation:
    switch for each message. When no such task has read for ``Transport.handover_delay`` seconds, the *attendant*, the
    connection's own task, takes over, so that pings are answered and closes are seen while the application is busy.
 3. Reading never waits for writing, nor for the application: when ``receive_buffer`` is full nobody reads, and the
-   keepalive clock stands still. Once this side has closed, messages are dropped instead, or a full buffer would hide
-   the peer's Close. A multiplexed transport gets its window back only while little waits, so that its peer stops at
-   about one window.
+   keepalive clock stands still. A multiplexed transport gets its window back only while little waits, so that its peer
+   stops at about one window.
 4. The :class:`Attendant` ends the connection: closing handshake, then the transport, all within ``close_timeout``.
-   Whoever cannot wait calls :meth:`abandon`. :meth:`end` runs once, wakes everyone, and is the only way out.
-5. Background tasks never raise. What went wrong is :attr:`cause`, and becomes the ``__cause__`` of the
+   Whoever cannot wait calls ``abandon``. How is told in ``_lifecycle``.
+5. Background tasks never raise. What went wrong is ``cause``, and becomes the ``__cause__`` of the
    ConnectionClosedError that the waiting tasks get.
 """
 
@@ -28,18 +27,9 @@ import trio
 
 from ._attendant import Attendant
 from ._bucket import TokenBucket
-from ._close import GOING_AWAY, NO_STATUS, NORMAL, POLICY_VIOLATION
-from ._exceptions import (
-    ConnectionClosed,
-    ConnectionClosedError,
-    ConnectionClosedLocally,
-    ConnectionClosedOK,
-    RemoteProtocolError,
-)
-from ._keepalive import KeepaliveClock
-from ._outbox import Outbox
-from ._pieces import Counter
-from ._pings import Pings
+from ._close import POLICY_VIOLATION
+from ._exceptions import RemoteProtocolError
+from ._lifecycle import NEVER, Lifecycle
 from ._statistics import Statistics
 from ._wire.protocol import State
 from ._wire.reader import MESSAGE_OVERHEAD, Piece, Ping, Pong, Start
@@ -56,56 +46,15 @@ if TYPE_CHECKING:
 FRAMES_AT_ONCE = 256  # no task understands more without letting others run
 MOST_AT_ONCE = 2**20  # bytes of messages, and one message: a few compressed bytes can be many
 LITTLE = 2**15  # bytes of messages that may wait while a multiplexed peer is told to go on: half of a usual window
-_NEVER = -1  # no inbox is that small
-
-_QUIET_CODES = (NORMAL, GOING_AWAY, NO_STATUS)
 
 
-class Connection:
+class Connection(Lifecycle):
     """What a WebSocket stands on; its attendant must run from the start to the end.
 
-    Args:
-        transport: carries the bytes; owned from here on.
-        protocol: the state of this side, just opened.
-        is_client: a client lets the server end TCP first (RFC 6455 §7.1.1).
-        limits: what the peer may cost us.
-        keepalive: when to ask whether it is there.
-        close_timeout: seconds that closing may take.
-        nursery: where the connection's tasks run.
+    The arguments are those of :class:`Lifecycle`.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_control_frames",
-        "_dropping",
-        "_enders",
-        "_inbox",
-        "_inbox_size",
-        "_little",
-        "_local",
-        "_low_mark",
-        "_more",
-        "_multiplexed",
-        "_receive_limit",
-        "_receivers",
-        "_tell",
-        "attendant",
-        "cause",
-        "close_deadline",
-        "close_linger",
-        "close_timeout",
-        "counter",
-        "counters",
-        "ended",
-        "is_client",
-        "keepalive",
-        "outbox",
-        "pings",
-        "protocol",
-        "reading",
-        "stalled",
-        "transport",
-    )
+    __slots__ = ("_control_frames", "_inbox", "_inbox_size", "_little", "_more", "_receive_limit", "counters")
 
     def __init__(
         self,
@@ -118,69 +67,28 @@ class Connection:
         close_timeout: float,
         nursery: trio.Nursery,
     ) -> None:
-        self.transport = transport
-        self.protocol = protocol
-        self.outbox = Outbox(transport, limits.send_buffer, nursery, self._moved, self._flushed)
-        self.pings = Pings()
-        self.counters = Statistics(bytes_received=protocol.pending)
-        self.cause: BaseException | None = None
-        self.ended = False
-        self.stalled = False  # receive_buffer is full
-        self.is_client = is_client
-        self.reading = 0  # tasks that wait for input: one, or two while one hands over to the other
-        self.keepalive = KeepaliveClock(keepalive, trio.current_time())
-        self.close_timeout = close_timeout
-        self.close_deadline = math.inf
-        self.close_linger = limits.close_linger
+        super().__init__(
+            transport,
+            protocol,
+            is_client=is_client,
+            limits=limits,
+            keepalive=keepalive,
+            close_timeout=close_timeout,
+            nursery=nursery,
+        )
         self.attendant = Attendant(self)
+        self.counters = Statistics(bytes_received=protocol.pending)
         self._receive_limit = math.inf if limits.receive_buffer is None else limits.receive_buffer
-        self._multiplexed = transport.multiplexed
         self._little = min(LITTLE, self._receive_limit / 2)
-        self._low_mark: float = _NEVER  # when no more than this waits, somebody is to be told: _taken_enough()
         self._control_frames = TokenBucket(limits.control_burst, limits.control_rate)
         self._inbox: deque[str | bytes] = deque()
         self._inbox_size = 0
-        self.counter = Counter()
-        self._receivers = trio.lowlevel.ParkingLot()
-        self._enders = trio.lowlevel.ParkingLot()
         self._more = protocol.pending > 0  # bytes came with the handshake
-        self._local = False  # this side has closed
-        self._dropping = False  # ... and wants no more messages
-        self._tell: Callable[[str, object], None] | None = None
-
-    # ---- how it stands ----
-
-    def is_open(self) -> bool:
-        """Whether messages can be sent, and come."""
-        protocol = self.protocol
-        return protocol.state is State.OPEN and protocol.failure is None
-
-    def gives(self) -> bool:
-        """Whether messages still come: it is open, or this side has only closed its own direction."""
-        protocol = self.protocol
-        return protocol.failure is None and (
-            protocol.state is State.OPEN or (protocol.state is State.CLOSE_SENT and not self._dropping)
-        )
 
     @property
     def received(self) -> int:
         """Bytes of messages that wait for the application, each counted with 64 more."""
         return self._inbox_size
-
-    def watch(self, tell: Callable[[str, object], None]) -> None:
-        """Have ``tell(what, detail)`` called, ``what`` being the name of the Instrument's method."""
-        self._tell = tell
-
-    def closed_error(self) -> ConnectionClosed:
-        """Make the exception for whoever uses a connection that is closed or closing."""
-        received, sent = self.protocol.close_received, self.protocol.close_sent
-        if self._local:
-            return ConnectionClosedLocally(received, sent)
-        if received is not None and received.code in _QUIET_CODES:
-            return ConnectionClosedOK(received, sent)
-        error = ConnectionClosedError(received, sent)
-        error.__cause__ = self.protocol.failure or self.cause
-        return error
 
     # ---- sending ----
 
@@ -213,11 +121,6 @@ class Connection:
         self.outbox.write(self.protocol.encode_prepared(prepared, compress))
         self.counters.messages_sent += 1
         self.notice_loss()
-
-    def notice_loss(self) -> None:
-        """End a connection that broke while nobody reads, and so nobody would ever learn of it."""
-        if self.stalled and self.transport.error is not None:
-            self.lose(self.transport.error)
 
     def send_ping(self, payload: bytes) -> None:
         """Send a Ping now if the connection is open."""
@@ -323,7 +226,7 @@ class Connection:
 
     def _taken_enough(self) -> None:
         """Go on reading, if the inbox was full; then, when little is left, let a multiplexed peer go on sending."""
-        self._low_mark = _NEVER
+        self._low_mark = NEVER
         if self.stalled:
             self.stalled = False
             self.keepalive.restart(trio.current_time())
@@ -441,109 +344,8 @@ class Connection:
         finally:
             self.abandon()
 
-    async def wait_ended(self) -> None:
-        """Wait until the connection has ended."""
-        if self.ended:
-            await trio.lowlevel.checkpoint()
-        while not self.ended:
-            self._have_read()
-            await self._enders.park()
-
-    def start_close(self, code: int | None, reason: str) -> None:
-        """Begin the closing handshake, if it has not begun; messages that come from now on are dropped."""
-        if not self.gives():
-            return
-        if self.is_open():
-            self.outbox.write_close(self.protocol.encode_close(code, reason))
-        self._local = self._dropping = True
-        self.stalled = False
-        self._low_mark = _NEVER
-        self.transport.give_back()
-        self._begin_closing()
-
-    def start_half_close(self) -> None:
-        """Send a Close without a code, if the connection is open; what comes until the peer's is still given."""
-        if self.is_open():
-            self.outbox.write_close(self.protocol.encode_close(None))
-            self._local = True
-            self.keepalive.hear(trio.current_time())  # the peer's silence counts from now
-            self._wake_senders()
-            self._poke()
-
     def drop_received(self) -> None:
         """Drop the messages that wait for the application."""
         self._inbox.clear()
         self._inbox_size = 0
         self.counter.drop()
-
-    def abandon(self) -> None:
-        """End now: say Close 1001 if that can be written without waiting, and drop the transport."""
-        goodbye = b""
-        if self.is_open():
-            self._local = True
-            if not self.transport.congested:
-                goodbye = self.protocol.encode_close(GOING_AWAY)
-        self.outbox.flush_now(goodbye)
-        self.end()
-
-    def fail(self, failure: RemoteProtocolError) -> None:
-        """Tell the peer what it did wrong, and close without listening to it any more (RFC 6455 §7.1.7)."""
-        self.protocol.failure = failure
-        if self.protocol.state in (State.OPEN, State.CLOSE_RECEIVED):
-            self.outbox.write_close(self.protocol.encode_failure(failure))
-            self._told("socket_error", failure)
-        self._begin_closing()
-
-    def lose(self, error: Exception | None) -> None:
-        """Note that the transport is gone."""
-        self.cause = error
-        self.protocol.lose()
-        if self.protocol.state is State.LOST:
-            self._told("socket_error", self.closed_error())
-        self._begin_closing()
-
-    def end(self) -> None:
-        """Drop the transport and tell everyone; harmless when repeated."""
-        if self.ended:
-            return
-        self.ended = True
-        self.protocol.lose()
-        self.transport.abort()
-        self._begin_closing()
-        self._enders.unpark_all()
-        self._told("websocket_close", self.protocol.close_info)
-
-    def _begin_closing(self) -> None:
-        self.close_deadline = min(self.close_deadline, trio.current_time() + self.close_timeout)
-        self._receivers.unpark_all()
-        self.counter.wake()
-        self._wake_senders()
-        self._poke()
-
-    def _wake_senders(self) -> None:
-        self.outbox.release()
-        self.pings.release()
-
-    def _have_read(self) -> None:
-        """Have the attendant read at once if nobody does: somebody waits for what comes."""
-        if not self.reading and not self.stalled:
-            self.attendant.take_over_now()
-
-    def _poke(self) -> None:
-        """Have everyone who waits for input look again."""
-        self.attendant.look_again()
-        if self.reading:
-            self.transport.wake()
-
-    def _moved(self) -> None:
-        # A peer that takes what we send lives, and cannot answer a ping that is still behind a long message.
-        self.keepalive.hear(trio.current_time())
-
-    def _flushed(self) -> None:
-        self.notice_loss()
-        if not self.is_open():
-            self._poke()
-
-    def _told(self, what: str, detail: object) -> None:
-        if self._tell is not None:
-            self._tell(what, detail)
