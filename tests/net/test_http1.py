@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -242,33 +244,52 @@ async def test_a_refusal_quotes_nothing() -> None:
 # Answers.
 
 
+DATE = b"Date: Wed, 25 Nov 2026 19:00:00 GMT\r\n"
+
+
+@pytest.fixture
+def fixed_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_ws._net.exchange.formatdate", lambda *, usegmt: DATE[6:-2].decode())
+
+
+def test_a_final_answer_has_the_date_and_only_one() -> None:
+    sent = parsedate_to_datetime(field(answer_bytes(200, []), "Date"))
+    assert abs((datetime.now(UTC) - sent).total_seconds()) < 60
+    assert answer_bytes(200, [("date", "mine")]).lower().count(b"date:") == 1
+    assert field(answer_bytes(101, []), "Date") == ""
+
+
+@pytest.mark.usefixtures("fixed_date")
 def test_an_answer_is_written_whole() -> None:
     assert answer_bytes(101, [("Upgrade", "websocket"), ("X", "é")]) == (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nX: \xe9\r\n\r\n"
     )
     assert answer_bytes(200, [("X", "y")], b"body") == (
-        b"HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody"
+        b"HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 4\r\nConnection: close\r\n" + DATE + b"\r\nbody"
     )
-    assert answer_bytes(599, []) == b"HTTP/1.1 599 \r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    assert answer_bytes(599, []) == b"HTTP/1.1 599 \r\nContent-Length: 0\r\nConnection: close\r\n" + DATE + b"\r\n"
 
 
+@pytest.mark.usefixtures("fixed_date")
 def test_the_answer_to_head_tells_the_length_and_has_no_body() -> None:
     assert answer_bytes(200, [], b"body", to_head=True) == (
-        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n" + DATE + b"\r\n"
     )
 
 
+@pytest.mark.usefixtures("fixed_date")
 def test_an_upgrade_header_has_its_connection_option() -> None:
     assert answer_bytes(426, [("upgrade", "websocket"), ("Connection", "Upgrade")]) == (
         b"HTTP/1.1 426 Upgrade Required\r\nupgrade: websocket\r\n"
-        b"Content-Length: 0\r\nConnection: Upgrade, close\r\n\r\n"
+        b"Content-Length: 0\r\nConnection: Upgrade, close\r\n" + DATE + b"\r\n"
     )
 
 
+@pytest.mark.usefixtures("fixed_date")
 @pytest.mark.parametrize("name", ["Content-Length", "content-length", "Connection", "Transfer-Encoding"])
 def test_the_headers_of_the_framing_are_ours(name: str) -> None:
     assert answer_bytes(403, [(name, "chunked")], b"no") == (
-        b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"
+        b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n" + DATE + b"\r\nno"
     )
 
 
@@ -355,10 +376,13 @@ async def test_an_exchange_that_cannot_be_accepted_so_sends_nothing() -> None:
     assert transport.written == b""
 
 
+@pytest.mark.usefixtures("fixed_date")
 async def test_an_exchange_refuses() -> None:
     exchange_, transport = an_exchange()
     await exchange_.refuse(403, [("X", "y")], b"no")
-    assert transport.written == b"HTTP/1.1 403 Forbidden\r\nX: y\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"
+    assert transport.written == (
+        b"HTTP/1.1 403 Forbidden\r\nX: y\r\nContent-Length: 2\r\nConnection: close\r\n" + DATE + b"\r\nno"
+    )
     assert transport.aborted
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +13,13 @@ if TYPE_CHECKING:
     from .._wire.headers import Headers, HeadersLike
 
 BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+
+
+def dated(fields: list[tuple[str, str]], name: str = "Date") -> list[tuple[str, str]]:
+    """Add the Date that a final answer must have, unless the application gave one (RFC 9110 §6.6.1)."""
+    if any(known.lower() == "date" for known, _ in fields):
+        return fields
+    return [*fields, (name, formatdate(usegmt=True))]
 
 
 class Exchange(Protocol):

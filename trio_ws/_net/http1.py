@@ -16,7 +16,7 @@ import trio
 from .._exceptions import HandshakeRejected, InvalidHandshake, ProxyError
 from .._wire.handshake import Refusal, http1_answer
 from .._wire.headers import Headers
-from .exchange import BODILESS
+from .exchange import BODILESS, dated
 
 if TYPE_CHECKING:
     from .._options import Compression, Limits
@@ -113,7 +113,7 @@ def answer_bytes(status: int, headers: list[tuple[str, str]], body: bytes = b"",
         fields = [(name, value) for name, value in headers if name.lower() not in _OURS]
         if status not in BODILESS:  # RFC 9110 §8.6
             fields.append(("Content-Length", str(len(body))))
-        fields.append(("Connection", option))
+        fields = dated([*fields, ("Connection", option)])
     head = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in fields)]
     return "\r\n".join(head).encode("latin-1") + _BLANK_LINE + (b"" if to_head else body)
 

@@ -27,6 +27,7 @@ from .http2_inlet import Inlet, goaway, window_update
 from .http2_stream import Http2Stream, StreamReset
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable
 
     from .._options import Limits
@@ -370,6 +371,11 @@ class Http2Connection:
     def local_address(self) -> object:
         """The address of this end."""
         return self._below.local_address
+
+    @property
+    def ssl_object(self) -> ssl.SSLObject | None:
+        """The TLS below."""
+        return self._below.ssl_object
 
     @property
     def remote_address(self) -> object:

@@ -10,7 +10,7 @@ import trio
 from .._exceptions import HandshakeRejected, InvalidHandshake
 from .._wire.handshake import http2_answer, read_http2_answer
 from .._wire.headers import Headers
-from .exchange import BODILESS
+from .exchange import BODILESS, dated
 
 if TYPE_CHECKING:
     from .._options import Compression, Limits
@@ -47,6 +47,7 @@ class Http2Exchange:
     ) -> tuple[Headers, Agreement]:
         """Answer 200; the stream is the WebSocket's from here on. Returns what was answered, and agreed."""
         fields, agreement = http2_answer(self.request, protocol=protocol, compression=compression, headers=headers)
+        fields = dated(fields, "date")
         self._connection.send_headers(self.transport, [(":status", "200"), *fields])
         return Headers(fields), agreement
 
@@ -73,7 +74,7 @@ async def respond(
     fields = [(name.lower(), value) for name, value in headers if name.lower() not in _DROPPED]
     if status not in BODILESS:  # RFC 9110 §8.6
         fields.append(("content-length", str(len(body))))
-    connection.send_headers(stream, [(":status", str(int(status))), *fields])
+    connection.send_headers(stream, [(":status", str(int(status))), *dated(fields, "date")])
     if body and not to_head:
         stream.write(body)
     stream.write_eof()

@@ -13,6 +13,8 @@ from .._transport import Transport
 from .http2_gate import ErrorCode, error_name
 
 if TYPE_CHECKING:
+    import ssl
+
     Fields = list[tuple[str, str]]
 
 MAX_INFORMATIONAL = 8  # answers of 1xx before the one that counts
@@ -39,6 +41,8 @@ class Carrier(Protocol):
     def local_address(self) -> object: ...
     @property
     def remote_address(self) -> object: ...
+    @property
+    def ssl_object(self) -> ssl.SSLObject | None: ...
     @property
     def heard_at(self) -> float: ...
     @property
@@ -138,6 +142,10 @@ class Http2Stream(Transport):
     @property
     def remote_address(self) -> object:
         return self._connection.remote_address
+
+    @property
+    def ssl_object(self) -> ssl.SSLObject | None:
+        return self._connection.ssl_object
 
     @property
     def heard_at(self) -> float:
