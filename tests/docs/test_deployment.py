@@ -19,7 +19,7 @@ import trio
 import trio_ws
 
 from ..activation import activated
-from ..raw import CLOSE, read_frame, read_head, request, status
+from ..raw import CLOSE, PING, read_frame, read_head, request, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +48,13 @@ async def url_of(process: subprocess.Popen[str]) -> str:
 
 async def ended(process: subprocess.Popen[str]) -> int:
     return await trio.to_thread.run_sync(partial(process.wait, TIMEOUT))
+
+
+def starvation(process: subprocess.Popen[str], *, at_end: bool) -> float:
+    """Tell for how many seconds a process was ready to run in vain, because others had the cores."""
+    if at_end:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    return int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 async def test_it_serves_on_the_sockets_of_systemd() -> None:
@@ -79,14 +86,18 @@ async def test_it_drains_a_thousand_connections_and_one_that_is_mute() -> None:
             for _ in range(MANY):
                 websocket = await trio_ws.connect_websocket(nursery, url, compression=None, keepalive=None)
                 nursery.start_soon(wait, websocket)
+            starved = starvation(process, at_end=False)
             process.send_signal(signal.SIGTERM)
             started_at = time.monotonic()
-            assert await read_frame(mute) == (CLOSE, (1001).to_bytes(2, "big"))
+            while (told := await read_frame(mute))[0] == PING:  # it takes that long on a busy machine
+                pass
+            assert told == (CLOSE, (1001).to_bytes(2, "big"))
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection((HOST, port)).close()
         assert codes == [1001] * MANY
+        starved = await trio.to_thread.run_sync(partial(starvation, process, at_end=True)) - starved
+        assert time.monotonic() - started_at - starved < CLOSE_TIMEOUT + 1
         assert await ended(process) == 0
-        assert time.monotonic() - started_at < CLOSE_TIMEOUT + 1
         await mute.aclose()
 
 
