@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "venv"
@@ -43,7 +45,7 @@ def tests(session: nox.Session) -> None:
     """All tests that need nothing but Python, with branch coverage."""
     install(session, "test")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-m", "not interop", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", "-m", "not interop and not network", *session.posargs)
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
 
@@ -67,6 +69,22 @@ def interop(session: nox.Session) -> None:
     """The tests against peers from outside Python; ``.ci/run`` installs the programs that they need."""
     install(session, "test", "interop")
     session.run("pytest", "-m", "interop", *session.posargs)
+
+
+@nox.session
+def network(session: nox.Session) -> None:
+    """The tests over bad networks, in namespaces of their own: needs Linux, root, iproute2 and /dev/net/tun."""
+    install(session, "test")
+    session.run("pytest", "-m", "network", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Look for inputs that break an invariant: `nox -s fuzz -- 600 frames url`, each so many seconds; 60 and all."""
+    install(session, "test", "fuzz")
+    seconds, *names = session.posargs or ["60"]
+    for name in names or sorted(path.stem.removeprefix("fuzz_") for path in Path("tests/fuzz").glob("fuzz_*.py")):
+        session.run("python", "-m", "tests.fuzz", name, f"-max_total_time={seconds}")
 
 
 @nox.session
