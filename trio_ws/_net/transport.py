@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 READ_SIZE = 2**16
+MOST_READ = 2**18  # bytes, when they come faster than they are read
 DRAIN_LIMIT = 16  # reads
 LAST_WORDS_PASSES = 5  # of the scheduler
 
+_NOTHING = memoryview(b"")
 _AGAIN = (BlockingIOError, InterruptedError)
 
 
@@ -39,7 +41,9 @@ class SocketTransport(Transport):
         sock: a connected socket; the transport owns it from here on.
     """
 
-    __slots__ = ("_closed", "_local", "_remote", "_sock", "_unsent")
+    __slots__ = ("_ahead", "_closed", "_later", "_local", "_misses", "_now", "_read_size", "_remote", "_skip", "_sock", "unsent")
+
+    unsent: int
 
     # Long enough that an application that answers messages as they come is never interrupted, short enough that a
     # ping to one that is busy is answered soon.
@@ -48,7 +52,13 @@ class SocketTransport(Transport):
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._unsent = bytearray()
+        self._now = _NOTHING  # what a write could not send, not copied
+        self._later = bytearray()  # what was written after that
+        self.unsent = 0
+        self._ahead: bytes | None = None  # read before read() was called
+        self._misses = 0  # reads in a row that were tried too early
+        self._skip = 0  # waits before one is tried again
+        self._read_size = READ_SIZE
         self._closed = False
         self.error = None
         self._local: object = None
@@ -58,10 +68,6 @@ class SocketTransport(Transport):
             self._remote = _plain_address(sock.getpeername())
 
     @property
-    def unsent(self) -> int:
-        return len(self._unsent)
-
-    @property
     def local_address(self) -> object:
         return self._local
 
@@ -69,36 +75,39 @@ class SocketTransport(Transport):
     def remote_address(self) -> object:
         return self._remote
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         if self.error is not None or self._closed:
             return
-        if self._unsent:
-            self._unsent += data
+        if self.unsent:
+            self._later += data
+            self.unsent += len(data)
             return
-        sent = self._send(data)
-        if sent < len(data):
-            self._unsent += memoryview(data)[sent:]
-
-    def _send(self, data: bytes | bytearray) -> int:
         try:
-            return self._sock.send(data)
+            sent = self._sock.send(data)
         except _AGAIN:
-            return 0
+            sent = 0
         except OSError as error:
             self.error = error
-            return len(data)
+            return
+        if sent < len(data):
+            self._now = memoryview(data)[sent:]
+            self.unsent = len(data) - sent
 
     async def drain(self) -> None:
-        if self._closed or not self._unsent:
+        if self._closed or not self.unsent:
             await trio.lowlevel.checkpoint()
             return
         with contextlib.suppress(trio.ClosedResourceError):  # from wake() or abort()
             await trio.lowlevel.wait_writable(self._sock)
         if not self._closed:
-            del self._unsent[: self._send(self._unsent)]
+            now, later, self.unsent = self._now, self._later, 0
+            self._now, self._later = _NOTHING, bytearray()
+            self.write(now)
+            if later:
+                self.write(later)
 
     async def wait_readable(self) -> None:
-        if self._closed:
+        if self._closed or self._has_more():
             await trio.lowlevel.checkpoint()
             return
         # Not contextlib: this is the hot path. The exception comes from wake() or abort().
@@ -107,16 +116,42 @@ class SocketTransport(Transport):
         except trio.ClosedResourceError:
             pass
 
+    def _has_more(self) -> bool:
+        """Read ahead where that is likely to give something, since a wait costs more than three reads.
+
+        One read in vain doubles the waits before the next try, up to 64; one that gives something is tried again.
+        """
+        if self._ahead is None:
+            if self._skip:
+                self._skip -= 1
+                return False
+            self._ahead = self.read()
+            if self._ahead is None:
+                self._misses = min(self._misses + 1, 6)
+                self._skip = 2**self._misses
+                return False
+            self._misses = 0
+        return True
+
     def read(self) -> bytes | None:
         if self._closed:
             return b""
+        if self._ahead is not None:
+            data, self._ahead = self._ahead, None
+            return data
+        size = self._read_size
         try:
-            return self._sock.recv(READ_SIZE)
+            data = self._sock.recv(size)
         except _AGAIN:
             return None
         except OSError as error:
             self.error = error
             return b""
+        if len(data) == size:
+            self._read_size = MOST_READ
+        elif size > READ_SIZE and len(data) <= READ_SIZE:
+            self._read_size = READ_SIZE
+        return data
 
     def wake(self) -> None:
         if not self._closed:
@@ -143,7 +178,7 @@ class SocketTransport(Transport):
                 if not self._sock.recv(READ_SIZE):
                     break
         self._closed = True
-        self._unsent.clear()
+        self._now, self._later, self.unsent = _NOTHING, bytearray(), 0
         self._sock.close()
 
 
