@@ -54,7 +54,7 @@ class Connection(Lifecycle):
     The arguments are those of :class:`Lifecycle`.
     """
 
-    __slots__ = ("_control_frames", "_inbox", "_inbox_size", "_little", "_more", "_receive_limit", "counters")
+    __slots__ = ("_control_frames", "_inbox", "_inbox_size", "_little", "_more", "_now", "_receive_limit", "counters")
 
     def __init__(
         self,
@@ -76,6 +76,7 @@ class Connection(Lifecycle):
             close_timeout=close_timeout,
             nursery=nursery,
         )
+        self._now = trio.lowlevel.current_clock().current_time  # trio.current_time() looks for it each time
         self.attendant = Attendant(self)
         self.counters = Statistics(bytes_received=protocol.pending)
         self._receive_limit = math.inf if limits.receive_buffer is None else limits.receive_buffer
@@ -95,7 +96,7 @@ class Connection(Lifecycle):
     async def send(self, message: Message, compress: bool | None) -> None:
         """Send one message when there is room; cancelled, it was not sent."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        if not self.outbox.has_room:
+        if not self.outbox.calm and not self.outbox.has_room:
             await self.outbox.wait_for_room()
         self._send(message, compress)
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -107,14 +108,17 @@ class Connection(Lifecycle):
         self._send(message, compress)
 
     def _send(self, message: Message, compress: bool | None) -> None:
+        outbox = self.outbox
         try:
             if not self.is_open():
                 raise self.closed_error()
-            self.outbox.write(self.protocol.encode_message(message, compress))
+            outbox.write(self.protocol.encode_message(message, compress))
             self.counters.messages_sent += 1
-            self.notice_loss()
+            if self.stalled:
+                self.notice_loss()
         finally:
-            self.outbox.let_next_in()
+            if not outbox.calm:
+                outbox.let_next_in()
 
     def send_prepared(self, prepared: PreparedMessage, compress: bool | None) -> None:
         """Send a message now, room or not; the connection is open, and sends no message in pieces."""
@@ -263,16 +267,17 @@ class Connection(Lifecycle):
             if not data:
                 self.lose(self.transport.error)
                 return
-            self.keepalive.hear(trio.current_time())
+            self.keepalive.heard_at = self._now()
             self.counters.bytes_received += len(data)
-            self.protocol.receive_data(data)
-        self.understand()
+            self.understand(data)
+        else:
+            self.understand()
 
-    def understand(self) -> None:
+    def understand(self, data: bytes = b"") -> None:
         """Understand what has been read."""
         events: list[Event] = []
         room = max(1, min(self._receive_limit - self._inbox_size, MOST_AT_ONCE))
-        self._more = self.protocol.read_events(events, FRAMES_AT_ONCE, room)
+        self._more = self.protocol.read_events(events, FRAMES_AT_ONCE, room, data)
         try:
             self._deliver(events)
         except RemoteProtocolError as failure:

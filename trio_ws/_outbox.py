@@ -52,6 +52,7 @@ class Outbox:
         "_space",
         "_transport",
         "bytes_sent",
+        "calm",
         "held",
     )
 
@@ -77,6 +78,7 @@ class Outbox:
         self._let_in = False  # one has left the line and not run yet, or holds it: nobody may go before it
         self._space = trio.lowlevel.ParkingLot()
         self.held = False  # a message is going in pieces
+        self.calm = True  # nothing waits here, and nobody: a sender need not look further
         self.bytes_sent = 0
 
     @property
@@ -91,18 +93,22 @@ class Outbox:
 
     async def wait_for_room(self) -> None:
         """Wait in line until it is this sender's turn, or the connection is not open any more."""
+        self.calm = False
         await self._senders.park()
         self._let_in = False
 
     def let_next_in(self) -> None:
         """Let the sender that has waited longest go if there is room: one at a time, or two would take the same."""
-        if self._senders and not self._let_in and self.buffered < self._limit:
+        if not self._senders:
+            self.calm = not self._flushing and not self._let_in
+        elif not self._let_in and self.buffered < self._limit:
             self._let_in = True
             self._senders.unpark()
 
     def hold(self) -> None:
         """Keep everyone in line: a message begins that goes in pieces. Only who may write now may call this."""
         self.held = self._let_in = True
+        self.calm = False
 
     def let_go(self) -> None:
         """Let the line go on."""
@@ -129,7 +135,11 @@ class Outbox:
             self._frames.append(frame)
             self._size += len(frame)
         else:
-            self._send(frame)
+            # As _send(), which it does not call: this is the hot path.
+            self.bytes_sent += len(frame)
+            self._transport.write(frame)
+            if self._transport.unsent:
+                self._see_to_flushing()
 
     def write_pong(self, frame: bytes) -> bool:
         """Send a Pong; tell whether it took the place of one that still waited."""
@@ -166,6 +176,7 @@ class Outbox:
     def _see_to_flushing(self) -> None:
         if not self._flushing:
             self._flushing = True
+            self.calm = False
             self._nursery.start_soon(self._flush)
 
     @trio.lowlevel.enable_ki_protection
@@ -185,6 +196,7 @@ class Outbox:
                 if self._transport.unsent < waiting and self.buffered:
                     self._moved()
         self._flushing = False
+        self.let_next_in()
         self._flushed()
 
     def _next(self) -> bytes:

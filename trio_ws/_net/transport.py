@@ -41,7 +41,19 @@ class SocketTransport(Transport):
         sock: a connected socket; the transport owns it from here on.
     """
 
-    __slots__ = ("_ahead", "_closed", "_later", "_local", "_misses", "_now", "_read_size", "_remote", "_skip", "_sock", "unsent")
+    __slots__ = (
+        "_ahead",
+        "_closed",
+        "_later",
+        "_local",
+        "_misses",
+        "_now",
+        "_read_size",
+        "_remote",
+        "_skip",
+        "_sock",
+        "unsent",
+    )
 
     unsent: int
 

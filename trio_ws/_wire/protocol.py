@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Final
 
 from .._close import NO_STATUS, CloseInfo, close_body, code_name, truncate_reason
 from .._exceptions import LocalProtocolError, RemoteProtocolError
-from .frames import Opcode, frame_bytes
+from .frames import FIN, RSV1, Opcode, frame_bytes
+from .masking import new_mask
 from .reader import Close, MessageReader
+from .speedups import write_frame
 
 if TYPE_CHECKING:
     from .._options import Limits
@@ -59,6 +61,9 @@ TRANSITIONS: Final[dict[State, dict[Move, State]]] = {
     State.LOST: {Move.LOSE: State.LOST},
 }
 """The whole life of a connection; a move that a state does not list is a bug, or LocalProtocolError to the caller."""
+
+_TEXT = FIN | Opcode.TEXT
+_BINARY = FIN | Opcode.BINARY
 
 Message = str | bytes | bytearray | memoryview
 
@@ -121,8 +126,8 @@ class WebSocketProtocol:
         if self.reads:
             self._reader.feed(data)
 
-    def read_events(self, events: list[Event], budget: int, room: float = math.inf) -> bool:
-        """Append the events of at most ``budget`` frames; True when there may be more to understand.
+    def read_events(self, events: list[Event], budget: int, room: float = math.inf, data: bytes = b"") -> bool:
+        """Take bytes and append the events of at most ``budget`` frames; True when there may be more to understand.
 
         The first message that fills ``room`` bytes is the last of the call: what a few compressed bytes inflate to
         must not pile up.
@@ -133,7 +138,7 @@ class WebSocketProtocol:
         if not self.reads:
             return False
         try:
-            more = self._reader.read_into(events, budget, room)
+            more = self._reader.read_into(events, budget, room, data)
         except RemoteProtocolError as failure:
             self.failure = failure
             return False
@@ -170,19 +175,19 @@ class WebSocketProtocol:
         """
         payload: bytes | bytearray | memoryview
         if isinstance(message, str):
-            opcode, payload = Opcode.TEXT, message.encode()
+            first, payload = _TEXT, message.encode()
         elif isinstance(message, bytes | bytearray):
-            opcode, payload = Opcode.BINARY, message
+            first, payload = _BINARY, message
         elif isinstance(message, memoryview):
-            opcode, payload = Opcode.BINARY, message.tobytes()
+            first, payload = _BINARY, message.tobytes()
         else:
             raise TypeError(f"message must be str or bytes-like, not {type(message).__name__}")
         if self.state is not State.OPEN:
             raise LocalProtocolError("a message cannot be sent: the closing handshake has begun")
         deflate = self._deflate
         if deflate is not None and (len(payload) >= deflate.threshold if compress is None else compress):
-            return frame_bytes(opcode, deflate.deflater.compress(payload), masked=self._is_client, rsv1=True)
-        return frame_bytes(opcode, payload, masked=self._is_client)
+            first, payload = first | RSV1, deflate.deflater.compress(payload)
+        return write_frame(first, payload, new_mask() if self._is_client else None)
 
     def encode_prepared(self, prepared: PreparedMessage, compress: bool | None = None) -> bytes:
         """Write a message that goes to several; it is compressed by itself, if at all. ``compress`` is as above."""

@@ -191,8 +191,8 @@ class MessageReader:
         """Bytes held of a message whose end has not come."""
         return len(self._message)
 
-    def read_into(self, events: list[Event], budget: int, room: float = math.inf) -> bool:
-        """Append the events of at most ``budget`` frames; True when a bound ended it and there may be more.
+    def read_into(self, events: list[Event], budget: int, room: float = math.inf, data: bytes = b"") -> bool:
+        """Take bytes and append the events of at most ``budget`` frames; True when a bound ended it, and not the bytes.
 
         Args:
             room: the call also ends with the message that makes it this many bytes, each message counted with
@@ -201,7 +201,9 @@ class MessageReader:
         Raises:
             RemoteProtocolError: the peer broke a rule; events that came before have been appended.
         """
-        data = self._data
+        if self._data:
+            data = self._data + data
+        self._data = data
         position = 0
         try:
             while budget > 0 and room > 0:
