@@ -276,8 +276,8 @@ async def test_an_agent_that_was_not_entered_shares_nothing_and_leaves_nothing()
 async def test_a_server_without_http2_gets_http1_on_the_connection_that_is_there_and_that_is_remembered() -> None:
     server_side, client_side = tls_contexts()
     serve = partial(serve_websocket, echo, LOCALHOST, 0, server_side, allow_h2=False)
-    async with serving(serve) as server, AsyncExitStack() as stack:
-        for agent in (await stack.enter_async_context(Agent(ssl_context=client_side)), Agent(ssl_context=client_side)):
+    async with serving(serve) as server, Agent(ssl_context=client_side) as entered:
+        for agent in (entered, Agent(ssl_context=client_side)):
             url = f"wss://{LOCALHOST}:{server.port}/"
             for _ in range(3):
                 async with open_websocket(url, dispatcher=agent) as websocket:

@@ -178,7 +178,7 @@ class SocketTransport(Transport):
         if self._closed:
             return
         trio.lowlevel.notify_closing(self._sock)
-        if self._unsent:
+        if self.unsent:
             # The peer does not read, and no Close can arrive behind what waits. Without this the system would keep its
             # own buffer, megabytes of it, for as long as the peer likes.
             with contextlib.suppress(OSError):
