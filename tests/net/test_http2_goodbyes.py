@@ -18,19 +18,23 @@ from tests.serving import LOCALHOST
 
 END_STREAM = "END_STREAM"
 CLOSE = b"\x88\x02\x03\xe8"
+CANCEL = 0x8
 
 
 class Server:
     """A server of the h2 library that accepts every WebSocket and sends nothing of its own accord.
 
     Attributes:
+        connections: how many there have been.
         frames: what came on streams once they were open.
         ended: set when the client has gone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, closes_at_once: bool = False) -> None:
+        self.connections = 0
         self.frames: list[Frame] = []
         self.ended = trio.Event()
+        self._closes_at_once = closes_at_once
         self._stream: trio.SocketStream | None = None
         self._data = b""
         config = h2.config.H2Configuration(client_side=False, header_encoding="ascii")
@@ -39,6 +43,7 @@ class Server:
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """Take a connection."""
+        self.connections += 1
         self._stream = stream
         self._h2.initiate_connection()
         await self.send()
@@ -46,9 +51,15 @@ class Server:
             self._note(chunk)
             for event in self._h2.receive_data(chunk):
                 if isinstance(event, h2.events.RequestReceived):
-                    self._h2.send_headers(event.stream_id, [(":status", "200")])
+                    self._answer(event.stream_id)
             await self.send()
         self.ended.set()
+
+    def _answer(self, stream_id: int) -> None:
+        self._h2.send_headers(stream_id, [(":status", "200")])
+        if self._closes_at_once:
+            self._h2.send_data(stream_id, CLOSE, end_stream=True)
+            self._h2.reset_stream(stream_id, CANCEL)
 
     async def send(self, data: bytes = b"", *, end: bool = False) -> None:
         """Send what there is, and bytes of the first stream."""
@@ -71,19 +82,25 @@ class Server:
 
 
 @asynccontextmanager
+async def reached(server: Server) -> AsyncGenerator[tuple[str, trio_ws.Agent], None]:
+    """Run a server as long as the block; gives its URL and an agent."""
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, server.serve, 0, host=LOCALHOST))
+        with trio.fail_after(30):
+            async with trio_ws.Agent(h2_prior_knowledge=True) as agent:
+                yield f"ws://{LOCALHOST}:{listeners[0].socket.getsockname()[1]}/", agent
+            await server.ended.wait()
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
 async def connected() -> AsyncGenerator[tuple[Server, trio_ws.WebSocket, trio.CancelScope], None]:
     """A WebSocket over HTTP/2 to a server, and the scope that its block is in."""
     server = Server()
-    async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(trio.serve_tcp, server.serve, 0, host=LOCALHOST))
-        url = f"ws://{LOCALHOST}:{listeners[0].socket.getsockname()[1]}/"
-        with trio.fail_after(10):
-            async with trio_ws.Agent(h2_prior_knowledge=True) as agent:
-                with trio.CancelScope() as scope:
-                    async with trio_ws.open_websocket(url, dispatcher=agent, keepalive=None) as websocket:
-                        yield server, websocket, scope
-            await server.ended.wait()
-        nursery.cancel_scope.cancel()
+    async with reached(server) as (url, agent):
+        with trio.CancelScope() as scope:
+            async with trio_ws.open_websocket(url, dispatcher=agent, keepalive=None) as websocket:
+                yield server, websocket, scope
 
 
 async def test_a_cancelled_scope_sends_its_close_and_the_end_in_one_frame() -> None:
@@ -115,4 +132,14 @@ async def test_after_both_closes_a_stream_that_the_server_does_not_end_is_reset(
     assert isinstance(close, DataFrame)
     assert END_STREAM not in close.flags
     assert isinstance(reset, RstStreamFrame)
-    assert reset.error_code == 0x8
+    assert reset.error_code == CANCEL
+
+
+async def test_a_server_may_reset_every_stream_that_it_has_ended() -> None:
+    server = Server(closes_at_once=True)
+    async with reached(server) as (url, agent):
+        for _ in range(150):  # more than the limit on resets
+            async with trio_ws.open_websocket(url, dispatcher=agent) as websocket:
+                assert (await websocket.wait_closed()).code == 1000
+    assert server.connections == 1
+    assert agent.statistics().resets == 0

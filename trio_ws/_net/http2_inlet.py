@@ -233,7 +233,8 @@ class Inlet:
             self._gate.count_control()
             return
         self._library.receive(frame.wire)
-        if not stream.local_ended:  # it had not been answered in full
+        # HAProxy resets every stream that it has ended, which is no reason for a client to distrust it.
+        if not stream.local_ended and not (self._is_client and stream.remote_ended):
             self._gate.count_reset()
         code = _LONG.unpack(frame.payload)[0]
         if code == ErrorCode.REFUSED_STREAM:
