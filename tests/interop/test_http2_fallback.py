@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -81,17 +83,17 @@ async def listening(command: Sequence[str], path: Path, log: Path) -> AsyncItera
     """Run a server that listens on a Unix socket as long as the block; gives how to reach it."""
     with log.open("wb") as output:
         process = await trio.lowlevel.open_process(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
         connect = partial(connect_to_unix, path)
         await come_up(process, connect, log)
         yield connect
     finally:
-        process.terminate()
-        with trio.CancelScope(shield=True), trio.move_on_after(5):
+        # Granian has processes of its own: they are one group.
+        os.killpg(process.pid, signal.SIGKILL)
+        with trio.CancelScope(shield=True):
             await process.wait()
-        process.kill()
 
 
 @asynccontextmanager
