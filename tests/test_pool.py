@@ -574,6 +574,24 @@ async def test_a_frame_for_a_stream_of_the_servers_own_ends_the_connection(autoj
 # ---- arguments ----
 
 
+async def test_a_connection_that_is_slow_and_not_silent_gets_more_sockets(autojump_clock: MockClock) -> None:
+    async def serve(peer: RawHttp2) -> None:
+        await begin(peer)
+        await accept(peer)
+        await peer.expect(HeadersFrame)
+        await trio.sleep(5)
+        await peer.send(SettingsFrame(0))
+        await accept(peer)
+        await peer.goaway_code()
+
+    async with raw_agent(serve) as agent, open_plain(URL, dispatcher=agent):
+        with pytest.raises(trio_ws.HandshakeTimeout):
+            async with open_plain(URL, dispatcher=agent, connect_timeout=10):
+                pass
+        async with open_plain(URL, dispatcher=agent):
+            assert len(agent.servers) == 1
+
+
 @pytest.mark.parametrize("wrong", [0, -1])
 def test_the_number_of_streams_must_be_positive(wrong: int) -> None:
     with pytest.raises(ValueError, match="max_concurrent_streams"):

@@ -163,9 +163,9 @@ class Agent(Dispatcher):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """End the connections at once, with GOAWAY; WebSockets that are still open are lost with them."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
+        assert self._pool is not None
+        self._pool.close()
+        self._pool = None
         await self._scope.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102  # its tasks are being cancelled
 
     def statistics(self) -> Http2Statistics:

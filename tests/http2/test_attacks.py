@@ -559,3 +559,41 @@ async def test_trailers_end_a_stream_or_break_it(autojump_clock: MockClock) -> N
         await peer.send(RstStreamFrame(5, 8), peer.headers(5, {"c": "d"}, "END_STREAM"))
         await peer.connect(7)
         assert await peer.status(7) == "200"
+    async with raw_client() as peer:
+        await peer.open(1)
+        await peer.send(RstStreamFrame(1, 8))
+        await wait_all_tasks_blocked()
+        await peer.send(peer.headers(1, {"e": "f"}, "END_STREAM"))
+        await peer.open(3)  # the headers were decompressed, or these could not be
+        assert peer.counts.control_frames == 2
+
+
+async def test_what_comes_for_a_stream_that_was_reset_is_dropped_up_to_its_window(autojump_clock: MockClock) -> None:
+    async with raw_client(keep_open) as peer:
+        await peer.open(1)
+        await peer.send(RstStreamFrame(1, 0x1234))
+        for _ in range(4):
+            await peer.data(1, bytes(2**14))
+        await peer.open(3)
+        await peer.data(1, b"x")
+        assert await peer.goaway_code() == 0x5
+
+
+async def test_many_frames_at_once_let_others_run_between(autojump_clock: MockClock) -> None:
+    steps = 0
+
+    async def count() -> None:
+        nonlocal steps
+        while True:
+            await trio.lowlevel.checkpoint()
+            steps += 1
+
+    async with raw_client() as peer:
+        await peer.open(1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count)
+            await peer.send(DataFrame(1, b"\x82\x81\0\0\0\0x").serialize() * 1200)
+            for _ in range(1200):
+                await peer.expect(DataFrame, 1)
+            nursery.cancel_scope.cancel()
+        assert steps >= 1200 // 256

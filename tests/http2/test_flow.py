@@ -129,6 +129,31 @@ async def test_a_cancelled_scope_does_not_wait_for_a_window(autojump_clock: Mock
         assert [bytes(frame.data) for frame in peer.heard if isinstance(frame, DataFrame)] == [b"\x88\x02\x03\xe9"]
 
 
+async def test_a_window_that_is_opened_for_what_has_ended_does_nothing(autojump_clock: MockClock) -> None:
+    async with raw_client() as peer:
+        await peer.open(1)
+        await peer.data(1, b"\x88\x82\0\0\0\0\x03\xe8")
+        while "END_STREAM" not in (await peer.expect(DataFrame, 1)).flags:
+            pass
+        await peer.grant(1, 2**31 - 1)
+        await peer.open(3)
+        assert peer.counts.resets == 0
+
+
+async def test_a_stream_that_goes_while_it_waits_for_its_turn_gives_it_up(autojump_clock: MockClock) -> None:
+    async with raw_client(send_much, settings={4: 2**30}, limits=Limits(send_buffer=None)) as peer:
+        for stream_id in (1, 3):
+            await peer.connect(stream_id, path="/100000")
+        await peer.answer(3)
+        await wait_all_tasks_blocked()  # both wait for the connection's window
+        await peer.send(RstStreamFrame(1, 8), WindowUpdateFrame(0, 10**6))
+        received = 0
+        while received < 100_010:
+            frame = await peer.expect(DataFrame)
+            received += len(frame.data) if frame.stream_id == 3 else 0
+        await peer.open(5)
+
+
 # ---- what we give ----
 
 

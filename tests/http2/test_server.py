@@ -14,7 +14,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 import trio_ws
 from trio_ws import Agent, HTTPRequest, HTTPResponse, Keepalive, open_websocket, serve_websocket
 from trio_ws._net.tls import TLSTransport
-from trio_ws._net.transport import SocketTransport, detach_socket
+from trio_ws._net.transport import SocketTransport, StreamTransport, detach_socket
+from trio_ws._server import _check_options
+from trio_ws._service import Service
 
 from ..serving import LOCALHOST, serving, tls_contexts, until
 from .raw_http2 import CONNECT, GET, HELLO, PREFACE, RawHttp2, echo, raw_client, raw_frame
@@ -329,6 +331,31 @@ async def test_a_connection_that_begins_while_the_server_closes_is_let_go() -> N
                 await busy.data(1, b"\x88\x82\0\0\0\0\x03\xe9", "END_STREAM")
             await late.aclose()
             await busy.stream.aclose()
+
+
+async def test_http2_that_begins_at_the_very_end_is_told_to_go(autojump_clock: MockClock) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    peer = RawHttp2(theirs)
+    service = Service(_check_options())
+    service.closing = True
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(service._serve_http2, echo, StreamTransport(ours, nursery), PREFACE, 10)
+        assert await peer.goaway_code() == 0
+
+
+async def test_a_server_that_is_told_twice_to_take_no_more_says_so_once(autojump_clock: MockClock) -> None:
+    service = Service(_check_options(keepalive=None))
+    ours, theirs = trio.testing.memory_stream_pair()
+    peer = RawHttp2(theirs)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(service.serve, StreamTransport(ours, nursery), echo)
+        await peer.begin()
+        await peer.open(1)
+        service.refuse_new()
+        service.refuse_new()
+        await peer.send(RstStreamFrame(1, 8))
+        assert await peer.goaway_code() == 0
+        assert len([frame for frame in peer.heard if isinstance(frame, GoAwayFrame)]) == 2
 
 
 async def test_a_server_that_is_cancelled_says_1001_to_every_stream() -> None:

@@ -103,13 +103,11 @@ class Inlet:
                 if settings is not None:
                     self._on_settings(settings)
 
-    def forget(self, stream: Http2Stream) -> bool:
-        """Take a stream out; tell whether it was there."""
-        if self.streams.pop(stream.id, None) is None:
-            return False
+    def forget(self, stream: Http2Stream) -> None:
+        """Take a stream out."""
+        del self.streams[stream.id]
         self._outlet.forget(stream)
-        self._late += max(0, stream.receive_window)
-        return True
+        self._late += stream.receive_window
 
     def reset(self, stream: Http2Stream, code: int, text: str, *, by_peer: bool = False) -> None:
         """End a stream for a reason of its own; ``by_peer``: the peer made us do it, which is counted."""
@@ -123,19 +121,19 @@ class Inlet:
 
     def _on_data(self, frame: Frame) -> None:
         size = len(frame.payload)
-        self._window -= size
-        if self._window < 0:
-            raise Breach(ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the connection's window allows")
+        self._window -= size  # it never gets to 0: half of it is more than a frame
         if self._window <= CONNECTION_WINDOW // 2:
             self._outlet.control(window_update(0, CONNECTION_WINDOW - self._window))
             self._window = CONNECTION_WINDOW
         data = frame.unpadded()
         stream = self.streams.get(frame.stream_id)
         if stream is None:
-            self._on_late_data(frame.stream_id, size)
+            self._check_not_idle(frame.stream_id)
+            self._late -= size
+            if self._late < 0:
+                raise Breach(ErrorCode.STREAM_CLOSED, "DATA for a stream that has ended")
         elif stream.remote_ended:
-            if not stream.local_ended:  # else it was reset, and this was on its way
-                self.reset(stream, ErrorCode.STREAM_CLOSED, "DATA after its end", by_peer=True)
+            self._on_data_after_end(stream, size)
         elif stream.awaits_answer:
             self.reset(stream, ErrorCode.PROTOCOL_ERROR, "DATA before the answer", by_peer=True)
         elif size > stream.receive_window:
@@ -147,11 +145,12 @@ class Inlet:
             if frame.flags & END_STREAM:
                 self._end_remotely(stream)
 
-    def _on_late_data(self, stream_id: int, size: int) -> None:
-        self._check_not_idle(stream_id)
-        self._late -= size
-        if self._late < 0:
-            raise Breach(ErrorCode.STREAM_CLOSED, "DATA for a stream that has ended")
+    def _on_data_after_end(self, stream: Http2Stream, size: int) -> None:
+        stream.receive_window -= size
+        if not stream.local_ended:
+            self.reset(stream, ErrorCode.STREAM_CLOSED, "DATA after its end", by_peer=True)
+        elif stream.receive_window < 0:  # else the stream was reset, and this was on its way
+            raise Breach(ErrorCode.STREAM_CLOSED, "DATA for a stream that was reset")
 
     def _check_not_idle(self, stream_id: int) -> None:
         if not self._library.was_opened(stream_id):  # RFC 9113 §5.1
