@@ -40,7 +40,7 @@ def test_every_call_escapes_and_cuts_what_it_logs() -> None:
         form = call.args[0]
         assert isinstance(form, ast.Constant), f"{name}:{call.lineno} makes its own text"
         placeholders = re.findall(r"%[^a-z%]*[a-z%]", str(form.value))
-        assert set(placeholders) <= {"%.256r", "%d"}, f"{name}:{call.lineno} logs with {placeholders}"
+        assert set(placeholders) <= {"%.256r", "%d", "%.3g"}, f"{name}:{call.lineno} logs with {placeholders}"
 
 
 def test_every_logger_is_below_ours() -> None:
