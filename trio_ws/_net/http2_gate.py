@@ -8,6 +8,7 @@ The library is a parser: it would take any number of any frame, and look at a le
    and so have resets of streams, whichever side sends them.
 3. A header block is given on whole. Its frames, its bytes and its time are limited.
 4. PRIORITY and unknown frames end here, and so do settings that nobody knows: the library would keep each for ever.
+   A peer's HEADER_TABLE_SIZE is an offer: it would keep, and search, as many of our headers as the peer likes.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ SMALL_DATA = 256  # bytes; a DATA frame with fewer costs more than it brings
 
 _HEADER = struct.Struct(">BHBBL")
 _SETTING = struct.Struct(">HL")
+_HEADER_TABLE_SIZE = 1
+_TABLE_SIZE = 4096  # bytes; RFC 9113 §6.5.2: the default, and an encoder may use less than it is offered
 _KNOWN_SETTINGS = frozenset({1, 2, 3, 4, 5, 6, 8})  # RFC 9113 §6.5.2, RFC 8441 §3
 
 
@@ -388,6 +391,10 @@ class Gate:
         if rest:
             return frame  # the library refuses it
         settings = list(_SETTING.iter_unpack(frame.payload))
-        known = [setting for setting in settings if setting[0] in _KNOWN_SETTINGS]
+        known = [
+            (number, min(value, _TABLE_SIZE) if number == _HEADER_TABLE_SIZE else value)
+            for number, value in settings
+            if number in _KNOWN_SETTINGS
+        ]
         self.counts.settings_dropped += len(settings) - len(known)
         return frame._replace(payload=b"".join(_SETTING.pack(*setting) for setting in known))
