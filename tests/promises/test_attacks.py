@@ -20,6 +20,8 @@ import trio.testing
 import trio_ws
 from trio_ws import Limits
 
+from ..fuzz.choices import Choices
+from ..fuzz.http2 import PREFACE, REQUEST, Encoder, connection_fault, data, settings, stream_fault
 from ..raw import as_stream, open_files, read_all, request, reset, status
 from ..raw_peer import client_frame
 from ..serving import LOCALHOST, live_tasks, serving, tls_contexts, until
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
 CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"  # its first bytes
+HTTP2_OPENING = PREFACE + settings() + Encoder().headers(1, REQUEST)
 TLS_ALERT = b"\x15\x03\x03\x00\x02\x02\x28"
-HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 async def handle(websocket_request: trio_ws.WebSocketRequest) -> None:
@@ -56,7 +58,7 @@ def garbage(numbers: random.Random) -> bytes:
         lambda: opening[: numbers.randrange(len(opening))],
         lambda: CLIENT_HELLO,
         lambda: TLS_ALERT,
-        lambda: HTTP2_PREFACE,
+        lambda: PREFACE,
         lambda: b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
         lambda: b"GET /" + b"x" * 10_000,
         lambda: opening,
@@ -67,11 +69,22 @@ def garbage(numbers: random.Random) -> bytes:
     return numbers.choice(kinds)()
 
 
-def attack(port: int, numbers: random.Random) -> socket.socket | None:
+def http2_garbage(numbers: random.Random) -> bytes:
+    """Make up what a client of HTTP/2 sends that is no better."""
+    kinds: list[Callable[[], bytes]] = [
+        lambda: HTTP2_OPENING[: numbers.randrange(len(HTTP2_OPENING))],
+        lambda: HTTP2_OPENING + data(1, client_frame(0x81, b"hello")) + data(1, client_frame(0x88, b"\x03\xe8")),
+        lambda: HTTP2_OPENING + connection_fault(Choices(numbers.randbytes(300)), Encoder(), 1),
+        lambda: HTTP2_OPENING + stream_fault(Choices(numbers.randbytes(300)), Encoder(), 1),
+    ]
+    return numbers.choice(kinds)()
+
+
+def attack(port: int, numbers: random.Random, make: Callable[[random.Random], bytes]) -> socket.socket | None:
     """Connect, send garbage, and hang up, rudely or not, or give the socket to be closed later."""
     sock = socket.create_connection((LOCALHOST, port))
     with contextlib.suppress(ConnectionError):  # the server may have hung up first
-        sock.sendall(garbage(numbers))
+        sock.sendall(make(numbers))
     match numbers.randrange(3):
         case 0:
             reset(sock)
@@ -100,9 +113,13 @@ async def check_echo(websocket: trio_ws.WebSocket) -> float:
     return trio.current_time() - started
 
 
-@pytest.mark.parametrize(("secure", "count"), [(False, 10_000), (True, 2_000)], ids=["tcp", "tls"])
+@pytest.mark.parametrize(
+    ("secure", "make", "count"),
+    [(False, garbage, 10_000), (True, garbage, 2_000), (False, http2_garbage, 1_000)],
+    ids=["tcp", "tls", "http2"],
+)
 async def test_garbage_connections_leave_the_server_echoing_and_nothing_behind(
-    secure: bool, count: int, caplog: pytest.LogCaptureFixture
+    secure: bool, make: Callable[[random.Random], bytes], count: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL, "trio_ws")
     numbers = random.Random(count)
@@ -115,7 +132,7 @@ async def test_garbage_connections_leave_the_server_echoing_and_nothing_behind(
             async with still_echoing(url, options) as bystander:
                 tasks, files = live_tasks(), open_files()
                 for _ in range(count // 100):
-                    held = [sock for _ in range(100) if (sock := attack(server.port, numbers))]
+                    held = [sock for _ in range(100) if (sock := attack(server.port, numbers, make))]
                     async with still_echoing(url, options):  # accepted after all of these
                         await check_echo(bystander)
                     for sock in held:
@@ -163,7 +180,8 @@ async def test_a_tls_handshake_that_does_not_come_is_ended_at_connect_timeout(
     assert trio.current_time() == pytest.approx(10, abs=0.1)
 
 
-async def test_500_half_open_handshakes_are_closed_while_others_are_served() -> None:
+@pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2"])
+async def test_500_half_open_handshakes_are_closed_while_others_are_served(http2: bool) -> None:
     serve = partial(trio_ws.serve_websocket, handle, LOCALHOST, 0, connect_timeout=1.0, limits=Limits(close_linger=0.2))
     closed: list[bytes] = []
 
@@ -180,14 +198,19 @@ async def test_500_half_open_handshakes_are_closed_while_others_are_served() -> 
             started = trio.current_time()
             for number in range(500):
                 sock = socket.create_connection((LOCALHOST, server.port))
-                sock.sendall(request()[: number % 100])
+                # Of HTTP/2 all but the last byte of SETTINGS, at most.
+                sock.sendall((HTTP2_OPENING[:32] if http2 else request())[: number % (33 if http2 else 100)])
                 nursery.start_soon(wait_for_end, sock)
             while len(closed) < 500:
                 await check_echo(bystander)
                 await trio.sleep(0.01)
             took = trio.current_time() - started
     assert 0.9 < took < 10
-    assert {status(answer) for answer in closed} == {408}
+    if http2:  # GOAWAY with SETTINGS_TIMEOUT, if so much has come that it was HTTP/2
+        told = [answer for answer in closed if answer.endswith(b"\x00\x00\x00\x04no SETTINGS came in time")]
+        assert len(told) == sum(number % 33 >= 18 for number in range(500))
+    else:
+        assert {status(answer) for answer in closed} == {408}
 
 
 # ---- floods ----

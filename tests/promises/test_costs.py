@@ -17,6 +17,7 @@ import trio
 import trio_ws
 from trio_ws import Compression
 
+from ..fuzz.http2 import PREFACE, REQUEST, Encoder, Listener, data, settings
 from ..raw import read_head, request
 from ..raw_peer import client_frame
 from ..serving import LOCALHOST, echo, live_tasks, serving, until
@@ -41,7 +42,10 @@ async def take_or_echo(websocket_request: trio_ws.WebSocketRequest) -> None:
                 await websocket.send(message)
 
 
-async def test_a_victim_beside_ten_flooders_is_served(record_property: Callable[[str, object], None]) -> None:
+@pytest.mark.parametrize("http_version", ["1", "2"])
+async def test_a_victim_beside_ten_flooders_is_served(
+    http_version: str, record_property: Callable[[str, object], None]
+) -> None:
     latencies: list[float] = []
     flood = 0  # messages
     with trio.fail_after(60):
@@ -49,7 +53,7 @@ async def test_a_victim_beside_ten_flooders_is_served(record_property: Callable[
             serving(partial(trio_ws.serve_websocket, take_or_echo, LOCALHOST, 0)) as server,
             trio_ws.open_websocket(f"ws://{LOCALHOST}:{server.port}/echo") as victim,
         ):
-            command = [sys.executable, str(FLOODER), str(server.port), "10"]
+            command = [sys.executable, str(FLOODER), str(server.port), "10", http_version]
             process = await trio.lowlevel.open_process(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
@@ -72,7 +76,7 @@ async def test_a_victim_beside_ten_flooders_is_served(record_property: Callable[
     median, worst = percentiles[49] * 1000, percentiles[98] * 1000
     record_property("p50 in ms", median)
     record_property("p99 in ms", worst)
-    print(f"echo beside 10 flooders and {flood} messages: p50 {median:.1f} ms, p99 {worst:.1f} ms")
+    print(f"beside 10 flooders over HTTP/{http_version}, {flood} messages: p50 {median:.1f} ms, p99 {worst:.1f} ms")
     assert worst < 1000
 
 
@@ -135,4 +139,50 @@ async def test_an_idle_connection_takes_little_memory_and_gives_it_back(
     record_property("bytes for each connection", round(each))
     print(f"{each / KIBIBYTE:.1f} KiB for each connection, {left / KIBIBYTE:.2f} KiB after it")
     assert each < most
+    assert left < each / 20
+
+
+@pytest.mark.usefixtures("untraced")
+async def test_an_idle_stream_of_http2_takes_no_more_than_a_connection(
+    record_property: Callable[[str, object], None],
+) -> None:
+    streams: list[trio.SocketStream] = []
+
+    async def open_and_echo(websockets: int) -> None:
+        """Open so many WebSockets on one connection."""
+        stream = await trio.open_tcp_stream(LOCALHOST, server.port)
+        streams.append(stream)
+        encoder, listener = Encoder(), Listener(is_client=False)
+        await stream.send_all(PREFACE + settings())
+        for stream_id in range(1, 2 * websockets, 2):
+            await stream.send_all(encoder.headers(stream_id, REQUEST) + data(stream_id, client_frame(0x81, b"hello")))
+            while bytes(listener.data[stream_id]) != b"\x81\x05hello":
+                listener.hear(bytes(await stream.receive_some()))
+                await stream.send_all(listener.answers())
+
+    def measure() -> int:
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    with trio.fail_after(60):
+        async with serving(partial(trio_ws.serve_websocket, echo, LOCALHOST, 0)) as server:
+            await open_and_echo(1)  # what is made once is made
+            tasks = live_tasks()
+            tracemalloc.start()
+            try:
+                before = measure()
+                for _ in range(CONNECTIONS // 100):
+                    await open_and_echo(100)
+                each = (measure() - before) / CONNECTIONS
+                for stream in streams[1:]:
+                    await stream.aclose()
+                await until(lambda: live_tasks() == tasks)
+                del streams[1:]
+                left = (measure() - before) / CONNECTIONS
+            finally:
+                tracemalloc.stop()
+            await streams[0].aclose()
+    record_property("bytes for each stream", round(each))
+    print(f"{each / KIBIBYTE:.1f} KiB for each stream, {left / KIBIBYTE:.2f} KiB after it")
+    assert each < 24 * KIBIBYTE
     assert left < each / 20
