@@ -14,7 +14,19 @@ from trio_ws._wire.frames import Opcode, frame_bytes
 from ..connection.memory import MemoryTransport, transport_pair
 from ..serving import echo
 from .choices import Choices, seed, sized
-from .http2 import CALM, PREFACE, REQUEST, Encoder, Listener, connection_fault, data, settings, spoilt, stream_fault
+from .http2 import (
+    CALM,
+    PREFACE,
+    REQUEST,
+    STREAM_CLOSED,
+    Encoder,
+    Listener,
+    connection_fault,
+    data,
+    settings,
+    spoilt,
+    stream_fault,
+)
 from .silence import no_errors_logged
 
 PATIENCE = 1000.0  # seconds of the mock clock: more than all limits together
@@ -64,7 +76,7 @@ async def play(choices: Choices) -> None:
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(service.serve, near, echo)
-            peer = Peer(near, far, isolated=bool(switches & ISOLATED), deaf=bool(switches & DEAF))
+            peer = Peer(near, far, switches)
             await peer.open()
             steps = 0
             while choices and steps < 60:
@@ -82,11 +94,13 @@ async def play(choices: Choices) -> None:
 class Peer:
     """A client that does what it is told, with one WebSocket, on stream 1, that it is good to."""
 
-    def __init__(self, near: MemoryTransport, far: MemoryTransport, *, isolated: bool, deaf: bool) -> None:
+    def __init__(self, near: MemoryTransport, far: MemoryTransport, switches: int) -> None:
         self._near = near
         self._far = far
-        self._isolated = isolated
-        self._deaf = deaf
+        self._isolated = bool(switches & ISOLATED)
+        self._deaf = bool(switches & DEAF)
+        # What it does is wrong for a stream at most, but may be too much, or more than the window of one that is gone.
+        self._allowed = {0, CALM} if not switches & SMALL else {0, CALM, STREAM_CLOSED}
         self._encoder = Encoder()
         self._next = 3
         self._heard = 0
@@ -145,8 +159,7 @@ class Peer:
         self.listener.hear(heard)
         self._far.write(self.listener.answers())
         if self._isolated:
-            # What the peer did is wrong for a stream at most; but it may be too much.
-            assert set(self.listener.goaways) <= {0, CALM}, self.listener.goaways
+            assert set(self.listener.goaways) <= self._allowed, self.listener.goaways
         assert self._near.unsent < 2**20
 
     async def finish(self) -> None:
