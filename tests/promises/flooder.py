@@ -57,7 +57,8 @@ class Http2Flooder(Flooder):
         self._windows = {0: 65535, 1: 65535}
         self._heard = b""
         fields = {":method": "CONNECT", ":protocol": "websocket", ":scheme": "http", ":authority": "x"}
-        block = hpack.Encoder().encode({**fields, ":path": "/flood", "sec-websocket-version": "13"})
+        fields |= {":path": "/flood", "sec-websocket-version": "13"}
+        block = hpack.Encoder().encode(list(fields.items()))
         settings = FRAME.pack(0, 0, 4, 0, 0)
         opening = settings + FRAME.pack(0, len(block), HEADERS, 4, 1) + block
         self.sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + opening)
