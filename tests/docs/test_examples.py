@@ -79,6 +79,10 @@ def test_the_secure_server_greets() -> None:
     assert run("secure_server.py") == "hello, trio\n"
 
 
+def test_many_sockets_share_a_connection() -> None:
+    assert run("many_sockets.py") == "50 WebSockets on 1 connection\n7 squared is 49\n"
+
+
 def test_a_stream_echoes() -> None:
     with serving("echo_server.py") as (url, _):
         assert run("stream_echo.py", url) == "0\n1\n2\n3\n4\nstop\n"
