@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .scenes import StreamPair
 
 URL = "ws://test.example/"
-CARRIERS = ["tcp", "tls", "unix"]
+CARRIERS = ["tcp", "tls", "unix", "h2"]
 virtual_clock = partial(trio.testing.MockClock, autojump_threshold=0.0)
 over_streams = pytest.mark.parametrize(
     "pair", [trio.testing.memory_stream_pair, trio.testing.lockstep_stream_pair], ids=["memory", "lockstep"]
@@ -39,7 +39,7 @@ class Place:
     """Where a server of ours listens, and how a client of ours gets there."""
 
     def __init__(self, carrier: str, folder: Path) -> None:
-        server_context, client_context = tls_contexts() if carrier == "tls" else (None, None)
+        server_context, client_context = tls_contexts() if carrier in ("tls", "h2") else (None, None)
         self.path = str(folder / "socket") if carrier == "unix" else None
         self.closed: list[int] = []  # the codes that handlers saw
         self.redirects: dict[str, str] = {}
@@ -48,6 +48,8 @@ class Place:
         self.options: ClientKeywords = {"ssl_context": client_context}
         if self.path is not None:
             self.options["dispatcher"] = Agent(socket_path=self.path)
+        elif carrier == "h2":
+            self.options["dispatcher"] = Agent()
 
     async def handle(self, request: trio_ws.WebSocketRequest) -> None:
         """Echo, and note how it ended; redirect where that is wanted."""

@@ -254,6 +254,21 @@ async def test_many_sockets_on_one_connection_carry_much_both_ways(size: int) ->
             assert agent.statistics().limits_passed == server.statistics().limits_passed == {}
 
 
+async def test_a_short_message_waits_for_a_full_transport(autojump_clock: MockClock) -> None:
+    limits = Limits(send_buffer=None)
+    streams = trio.testing.lockstep_stream_pair
+    async with raw_client(send_much, settings={4: 2**30}, limits=limits, streams=streams) as peer:
+        await peer.grant(0, 2**30)
+        await peer.connect(1, path="/1000000")
+        await peer.connect(3, path="/1")
+        received = 0
+        while received < 1_000_010:
+            frame = await peer.expect(DataFrame)
+            received += len(frame.data) if frame.stream_id == 1 else 0
+        if not [one for one in peer.heard if isinstance(one, DataFrame) and one.stream_id == 3]:
+            await peer.expect(DataFrame, 3)
+
+
 # ---- what is beside the library ----
 
 
