@@ -25,6 +25,7 @@ _ANSWERS = [
     head("HTTP/1.1 502 Bad Gateway", "Transfer-Encoding: chunked") + b"3\r\nbad\r\n0\r\n\r\n",
     head("HTTP/1.1 101 Switching Protocols", "Upgrade: x"),
     b"HTTP/1.1 200 OK\n\n",
+    head("HTTP/0.1 200 OK"),
     head("HTTP/1.1 200 OK", "X: " + "x" * 600),
 ]
 _REPLIES = [

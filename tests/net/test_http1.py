@@ -571,6 +571,10 @@ GOOD = head("HTTP/1.1 101 Switching Protocols", "Upgrade: websocket")
         pytest.param(GOOD.replace(b"101", b"099"), id="status 99"),
         pytest.param(GOOD.replace(b"HTTP/1.1", b"HTTP/11"), id="no version"),
         pytest.param(GOOD.replace(b"HTTP/1.1", b"ICY"), id="ICY"),
+        *(
+            pytest.param(GOOD.replace(b"HTTP/1.1", version), id=version.decode())
+            for version in (b"HTTP/0.1", b"HTTP/2.0")
+        ),
         pytest.param(b"HTTP/1.1 101 " + b"x" * 8192, id="long first line"),
         pytest.param(GOOD[:-2] + b"X: " + b"x" * 8190 + b"\r\n\r\n", id="long line"),
         pytest.param(GOOD[:-2] + b"X: y\r\n" * 101 + b"\r\n", id="many headers"),

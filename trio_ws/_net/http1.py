@@ -251,6 +251,8 @@ async def _read_answer(
         connection.receive_data(head)
         response = connection.next_event()
         assert isinstance(response, h11.Response | h11.InformationalResponse)  # a whole head is one, or raises
+        if response.http_version not in (b"1.0", b"1.1"):  # h11 takes any digits
+            raise HeadError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "it is of another version than HTTP/1.0 and 1.1")
         if isinstance(response, h11.Response) or response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             return response, rest
     raise HeadError(HTTPStatus.BAD_GATEWAY, f"{MAX_INFORMATIONAL} interim answers and no other")
