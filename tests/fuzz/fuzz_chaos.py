@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -36,11 +37,12 @@ PATIENCE = 600.0  # seconds of the mock clock: the chaos takes some 100 at most,
 URL = "ws://example.com/"
 
 HTTP2, DEFLATE, BREAKS, SMALL, SERVER_CLOSES, CANCELS, LOSES = 1, 2, 4, 8, 16, 32, 64  # the bits of the first byte
-SEND, RECEIVE, PING, SLEEP, HURRY = range(5)  # what a side may do next
+SEND, RECEIVE, PING, SLEEP, HURRY, SEND_PIECES, RECEIVE_PIECES = range(7)  # what a side may do next
 _STEPS = [
     (SEND, 3, RECEIVE, SEND, 200, RECEIVE, PING),
     (SEND, 7, SEND, 255, SEND, 1, RECEIVE, RECEIVE, RECEIVE),
     (SLEEP, 9, HURRY, 2, SEND, 30, HURRY, 9, RECEIVE, PING),
+    (SEND_PIECES, 90, SEND, 9, RECEIVE_PIECES, 0, SEND_PIECES, 0, RECEIVE, 255, RECEIVE_PIECES, 0),
     (SEND, 254, SEND, 254, SEND, 254, SEND, 254, SLEEP, 255),
     (),
 ]
@@ -63,8 +65,8 @@ SMALL_LIMITS = Limits(receive_buffer=500, send_buffer=300, h2_stream_window=300)
 class Side:
     """What one side has done, and how it saw the end."""
 
+    small: bool
     sent: list[str | bytes] = field(default_factory=list)
-    doubtful: list[str | bytes] = field(default_factory=list)
     received: list[str | bytes] = field(default_factory=list)
     end: CloseInfo | None = None
 
@@ -99,7 +101,7 @@ async def play(choices: Choices) -> None:
         "keepalive": Keepalive(interval=20, timeout=20),
         "connect_timeout": 100.0,
     }
-    client, server = Side(), Side()
+    client, server = Side(bool(switches & SMALL)), Side(bool(switches & SMALL))
     plans = plan(choices), plan(choices)
     closes = bool(switches & SERVER_CLOSES)
 
@@ -123,7 +125,7 @@ async def play(choices: Choices) -> None:
 
 def plan(choices: Choices) -> list[tuple[int, int]]:
     """Decide what a side does."""
-    return [(choices.byte() % 5, choices.byte()) for _ in range(12) if choices]
+    return [(choices.byte() % 7, choices.byte()) for _ in range(12) if choices]
 
 
 async def act(websocket: WebSocket, side: Side, steps: list[tuple[int, int]], *, closes: bool) -> None:
@@ -131,7 +133,9 @@ async def act(websocket: WebSocket, side: Side, steps: list[tuple[int, int]], *,
     try:
         for kind, size in steps:
             await step(websocket, side, kind, size)
-        await send(websocket, side, "end")
+        while not await send(websocket, side, "end"):
+            with trio.move_on_after(5):
+                side.received.append(await websocket.receive())
         while "end" not in side.received:
             side.received.append(await websocket.receive())
         if closes:
@@ -158,17 +162,34 @@ async def step(websocket: WebSocket, side: Side, kind: int, size: int) -> None:
                 await websocket.ping()
         case 3:
             await trio.sleep(size / 32)
-        case _:
+        case 4:
             with trio.move_on_after(size / 256):
                 await send(websocket, side, "hurry" * size)
+        case 5 if not side.small:  # or both sides might send, and neither receive
+            async with websocket.send_message_stream(binary=False) as part:
+                for _ in range(3):
+                    await part.send("piece" * size)
+            side.sent.append("piece" * size * 3)
+        case _:
+            with trio.move_on_after(size / 8) as scope:
+                async with websocket.receive_message_stream() as parts:
+                    scope.deadline = math.inf  # what was begun will be finished
+                    side.received.append(join([part async for part in parts], binary=parts.binary))
 
 
-async def send(websocket: WebSocket, side: Side, message: str | bytes) -> None:
-    """Send, and note whether it went; cancelled, it must not have gone."""
-    side.doubtful.append(message)
-    await websocket.send(message)
-    side.doubtful.pop()
-    side.sent.append(message)
+async def send(websocket: WebSocket, side: Side, message: str | bytes) -> bool:
+    """Send, and tell whether it went: not if there is no room for long, for the other side may wait for the same."""
+    with trio.move_on_after(5) as scope:
+        await websocket.send(message)
+    if not scope.cancelled_caught:
+        side.sent.append(message)
+    return not scope.cancelled_caught
+
+
+def join(pieces: list[str | bytes], *, binary: bool) -> str | bytes:
+    """Put a message together."""
+    data = b"".join(piece.encode() if isinstance(piece, str) else piece for piece in pieces)
+    return data if binary else data.decode()
 
 
 def check(client: Side, server: Side, *, whole: bool) -> None:
