@@ -18,7 +18,7 @@ import trio_ws
 from trio_ws import Agent, Limits, open_websocket, serve_websocket
 
 from ..serving import LOCALHOST, serving, tls_contexts
-from .raw_http2 import CONNECT, GET, RawHttp2, echo, raw_client
+from .raw_http2 import CONNECT, GET, HELLO, RawHttp2, echo, raw_client
 
 KIBIBYTE = 2**10
 
@@ -255,18 +255,21 @@ async def test_many_sockets_on_one_connection_carry_much_both_ways(size: int) ->
 
 
 async def test_a_short_message_waits_for_a_full_transport(autojump_clock: MockClock) -> None:
-    limits = Limits(send_buffer=None)
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        await (send_much if len(request.path) > 1 else echo)(request)
+
     streams = trio.testing.lockstep_stream_pair
-    async with raw_client(send_much, settings={4: 2**30}, limits=limits, streams=streams) as peer:
+    async with raw_client(handler, settings={4: 2**30}, streams=streams) as peer:
         await peer.grant(0, 2**30)
-        await peer.connect(1, path="/1000000")
-        await peer.connect(3, path="/1")
+        await peer.open(1)
+        await peer.connect(3, path=f"/{2**16 - 4}")  # a batch, with its head
+        await wait_all_tasks_blocked()
+        await peer.data(1, HELLO)
+        await wait_all_tasks_blocked()
         received = 0
-        while received < 1_000_010:
-            frame = await peer.expect(DataFrame)
-            received += len(frame.data) if frame.stream_id == 1 else 0
-        if not [one for one in peer.heard if isinstance(one, DataFrame) and one.stream_id == 3]:
-            await peer.expect(DataFrame, 3)
+        while received < 2**16:
+            received += len((await peer.expect(DataFrame, 3)).data)
+        assert bytes((await peer.expect(DataFrame, 1)).data) == b"\x81\x05hello"
 
 
 # ---- what is beside the library ----
