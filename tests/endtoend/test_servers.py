@@ -61,7 +61,6 @@ ANSWERS: list[tuple[list[str], int]] = [
     (["GET / HTTP/1.1", "Host: x"], 426),
     (["HEAD / HTTP/1.1", "Host: x"], 426),
     (["DELETE / HTTP/1.1", "Host: x"], 405),
-    (["PRI * HTTP/2.0"], 505),
     (["\x16\x03\x01"], 400),
 ]
 

@@ -64,7 +64,8 @@ class RawHttp2:
     Attributes:
         counts: what the other side has counted.
         heard: every frame that came.
-        answers: the headers that came, by stream.
+        answers: the headers that came, by stream, without the date.
+        dates: those of the answers, "" for none.
         ended: whether the other side has ended the connection.
     """
 
@@ -75,6 +76,7 @@ class RawHttp2:
         self.decoder = hpack.Decoder()
         self.heard: list[Frame] = []
         self.answers: dict[int, dict[str, str]] = {}
+        self.dates: list[str] = []
         self.ended = False
         self._buffer = b""
 
@@ -111,7 +113,9 @@ class RawHttp2:
                     self.heard.append(frame)
                     if isinstance(frame, HeadersFrame):  # in the order in which they come: the compression has a memory
                         fields = self.decoder.decode(bytes(frame.data))
-                        self.answers[frame.stream_id] = {str(name): str(value) for name, value in fields}
+                        answer = {str(name): str(value) for name, value in fields}
+                        self.dates.append(answer.pop("date", ""))
+                        self.answers[frame.stream_id] = answer
                     return frame
             try:
                 data = await self.stream.receive_some()

@@ -242,6 +242,7 @@ async def test_the_body_of_a_request_is_not_read_and_the_stream_is_reset(autojum
     async with raw_client(http_handler=http_handler) as peer:
         await peer.send(peer.headers(1, {**GET, ":method": "POST"}), DataFrame(1, bytes(1000)))
         assert await peer.answer(1) == {":status": "204"}
+        assert peer.dates[0].endswith(" GMT")
         assert await body_of(peer, 1) == b""
         assert await peer.reset_code(1) == 0
 
