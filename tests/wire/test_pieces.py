@@ -102,6 +102,23 @@ def test_a_message_in_the_making_is_given_from_its_begin() -> None:
     assert events[1:] == [Piece("€", True)]
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_large_message_in_the_making_is_given_from_its_begin(masked: bool) -> None:
+    text = "aé€😀" * 10_000
+    data = frame_bytes(Opcode.TEXT, text.encode(), masked=masked)
+    reader = MessageReader(masked=masked, limits=Limits())
+    events: list[Event] = []
+    reader.feed(data[:50_000])
+    reader.read_into(events, 256)
+    held = reader.unfinished
+    assert (events, 49_900 < held < 50_000) == ([], True)
+    assert reader.stream_next() == Start(is_text=True)
+    assert reader.unfinished == held
+    reader.feed(data[50_000:])
+    reader.read_into(events, 256)
+    assert join([Start(is_text=True), *events]) == text
+
+
 def test_what_was_asked_for_can_be_taken_back() -> None:
     reader = MessageReader(masked=False, limits=Limits())
     reader.stream_next()

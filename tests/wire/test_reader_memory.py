@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trio_ws import Limits, MessageTooBig
+from trio_ws._wire import speedups
 from trio_ws._wire.deflate import Inflater
 from trio_ws._wire.frames import Opcode, frame_bytes
 from trio_ws._wire.reader import Event, MessageReader
@@ -58,6 +59,36 @@ def test_a_frame_that_comes_byte_by_byte_costs_what_it_holds(masked: bool) -> No
         _, peak = held()
     assert events == [payload]
     assert peak < 3 * MIB  # the message, and the bytes it becomes
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_header_sets_nothing_aside_for_what_has_not_come(masked: bool) -> None:
+    frame = frame_bytes(Opcode.BINARY, bytes(64 * MIB), masked=masked)
+    reader = MessageReader(masked=masked, limits=Limits(max_message_size=None))
+    with traced() as held:
+        for start in range(0, MIB, MIB // 4):
+            read_all(reader, frame[start : start + MIB // 4], [])
+        _, peak = held()
+        assert peak < 3 * MIB
+        assert reader.unfinished > MIB - 20
+        read_all(reader, frame[MIB : 3 * MIB], [])  # from now on its place is made
+        current, peak = held()
+    assert 64 * MIB < current < 65 * MIB
+    assert peak < 72 * MIB  # the read, and in Python its copy without the mask
+    assert reader.unfinished > 3 * MIB - 20
+
+
+def test_a_large_message_takes_the_place_of_itself_and_no_more() -> None:
+    frame = frame_bytes(Opcode.BINARY, bytes(MIB), masked=True)
+    pieces = [frame[start : start + 2**16] for start in range(0, len(frame), 2**16)]
+    reader = MessageReader(masked=True, limits=Limits())
+    events: list[Event] = []
+    with traced() as held:
+        for piece in pieces:
+            read_all(reader, piece, events)
+        _, peak = held()
+    assert events == [bytes(MIB)]
+    assert peak < (1.3 if speedups.COMPILED else 2.3) * MIB
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -271,6 +271,14 @@ def test_both_take_alike(
         ("write_frame", (2**70, b"", None), OverflowError),
         ("write_frame", (0x82, "", None), TypeError),
         ("write_frame", (0x82, b"", b""), ValueError),
+        ("new_buffer", (), TypeError),
+        ("new_buffer", ("1",), TypeError),
+        ("new_buffer", (2**70,), OverflowError),
+        ("fill", (b"", 0, b"", 0, 0), TypeError),
+        ("fill", (bytearray(), 0, b"", 0, 0, None), TypeError),
+        ("fill", (b"", 0, bytearray(), 0, 0, None), TypeError),
+        ("fill", (b"", None, b"x", 0, 0, None), TypeError),
+        ("fill", (b"", 0, b"x", 0, 0, b"123"), ValueError),
         ("take_messages", (b"", 0, 0, 1, 1, 1.0), TypeError),
         ("take_messages", (bytearray(), 0, 0, 1, 1, 1.0, []), TypeError),
         ("take_messages", (b"", -1, 0, 1, 1, 1.0, []), ValueError),
@@ -286,6 +294,37 @@ def test_a_wrong_call_is_an_exception(
 ) -> None:
     with pytest.raises(error):
         getattr(compiled, name)(*arguments)
+
+
+# ---- messages that come in several reads ----
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_buffer_filled_piece_by_piece_is_the_message(module: ModuleType, masked: bool) -> None:
+    payload = random.Random(1).randbytes(70_000)
+    data = b"head" + (by_the_book(payload, MASK) if masked else payload) + b"tail"
+    buffer = module.new_buffer(len(payload))
+    for start in range(0, len(payload), 700):
+        stop = start + 700
+        assert module.fill(buffer, start, data, 4 + start, 4 + stop, MASK if masked else None) is None
+    assert bytes(buffer) == payload
+
+
+@pytest.mark.parametrize("size", [-1, 0, 1])
+def test_a_buffer_is_never_an_object_that_others_have(module: ModuleType, size: int) -> None:
+    with pytest.raises(ValueError, match="2 or more"):
+        module.new_buffer(size)
+
+
+@pytest.mark.parametrize(
+    ("at", "start", "stop"), [(-1, 0, 1), (0, -1, 1), (0, 2, 1), (0, 0, 9), (5, 0, 1), (4, 0, 1), (2, 0, 3), (0, 0, 5)]
+)
+def test_nothing_is_copied_from_or_to_beyond(module: ModuleType, at: int, start: int, stop: int) -> None:
+    buffer = module.new_buffer(4)
+    module.fill(buffer, 0, b"abcdefgh", 0, 4, None)
+    with pytest.raises(ValueError, match="inside data"):
+        module.fill(buffer, at, b"ABCDEFGH", start, stop, None)
+    assert bytes(buffer) == b"abcd"
 
 
 # ---- which one is used ----

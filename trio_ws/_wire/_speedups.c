@@ -5,6 +5,7 @@
  * 1. Nothing is read or written but inside a buffer whose size was asked for in the same call, and every length of a
  *    peer's is compared with what is left before anything is added to it.
  * 2. No state, no callbacks into Python but list.append, and the GIL is kept: the payloads are small.
+ *    A buffer of new_buffer() is a bytes object that is written into while its one owner, the reader, shows it to nobody.
  * 3. What is not wholly plain (a fragment, a control frame, a breach of a rule) is left to Python: one place refuses.
  */
 
@@ -275,9 +276,60 @@ take_messages(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nar
     return Py_BuildValue("nnd", position, budget, room);
 }
 
+static PyObject *
+new_buffer(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    Py_ssize_t size;
+
+    if (check_arguments("new_buffer", nargs, 1) < 0) {
+        return NULL;
+    }
+    size = PyLong_AsSsize_t(args[0]);
+    if (size == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (size < 2) { /* the interpreter shares objects of these sizes */
+        PyErr_SetString(PyExc_ValueError, "size must be 2 or more");
+        return NULL;
+    }
+    return PyBytes_FromStringAndSize(NULL, size);
+}
+
+static PyObject *
+fill(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    char *buffer, *data;
+    Py_ssize_t room, size, at, start, stop;
+    const unsigned char *mask = NULL;
+
+    if (check_arguments("fill", nargs, 6) < 0 || PyBytes_AsStringAndSize(args[0], &buffer, &room) < 0 ||
+        PyBytes_AsStringAndSize(args[2], &data, &size) < 0) {
+        return NULL;
+    }
+    at = PyLong_AsSsize_t(args[1]);
+    start = PyLong_AsSsize_t(args[3]);
+    stop = PyLong_AsSsize_t(args[4]);
+    if (PyErr_Occurred() || (args[5] != Py_None && (mask = mask_bytes(args[5])) == NULL)) {
+        return NULL;
+    }
+    if (buffer == data || start < 0 || stop < start || stop > size || at < 0 || at > room || stop - start > room - at) {
+        PyErr_SetString(PyExc_ValueError, "what is copied must be inside data, and have room in the buffer");
+        return NULL;
+    }
+    if (mask != NULL) {
+        xor_mask((unsigned char *)buffer + at, (unsigned char *)data + start, stop - start, mask);
+    }
+    else {
+        memcpy(buffer + at, data + start, (size_t)(stop - start));
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"apply_mask", (PyCFunction)(void (*)(void))apply_mask, METH_FASTCALL, NULL},
     {"write_frame", (PyCFunction)(void (*)(void))write_frame, METH_FASTCALL, NULL},
+    {"new_buffer", (PyCFunction)(void (*)(void))new_buffer, METH_FASTCALL, NULL},
+    {"fill", (PyCFunction)(void (*)(void))fill, METH_FASTCALL, NULL},
     {"take_messages", (PyCFunction)(void (*)(void))take_messages, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };

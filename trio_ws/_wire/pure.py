@@ -86,6 +86,33 @@ def write_frame(first: int, payload: bytes | bytearray | memoryview, mask: bytes
     return head + mask + apply_mask(payload, mask)
 
 
+def new_buffer(size: int, /) -> bytes | bytearray:
+    """Make a buffer for :func:`fill`, which ``bytes()`` turns into a message: in C it is one already.
+
+    Args:
+        size: bytes, 2 or more.
+    """
+    if size < 2:
+        raise ValueError("size must be 2 or more")
+    return bytearray(size)
+
+
+def fill(buffer: bytes | bytearray, at: int, data: bytes, start: int, stop: int, mask: bytes | None, /) -> None:
+    """Copy ``data[start:stop]`` into a buffer.
+
+    Args:
+        buffer: of :func:`new_buffer`, and shown to nobody yet.
+        at: where in it.
+        mask: four bytes to take off, the first of them from the first byte that is copied; None: there is no mask.
+    """
+    assert isinstance(buffer, bytearray)
+    size = stop - start
+    if not (0 <= start <= stop <= len(data) and 0 <= at <= len(buffer) - size):
+        raise ValueError("what is copied must be inside data, and have room in the buffer")
+    with memoryview(data)[start:stop] as piece:
+        buffer[at : at + size] = piece if mask is None else apply_mask(piece, mask)
+
+
 def take_messages(
     data: bytes, position: int, mask_bit: int, limit: int, budget: int, room: float, messages: Messages, /
 ) -> tuple[int, int, float]:

@@ -6,7 +6,9 @@ Theory of operation:
    unfinished data frame: that is taken out as it comes, so what stays behind is at most a frame header, a control
    frame, or what a call left over because its budget was spent.
 2. A message in the making is one ``bytearray``, however many frames or reads it came in: a peer cannot make us hold
-   an object for each of its bytes.
+   an object for each of its bytes. When its last frame has begun and enough of it is here, it is one buffer of its
+   final size instead, in which nothing is copied again: pages of memory that are new cost more than what is done in
+   them.
 3. Every limit is checked on a frame's header, before its payload is looked at, and again while inflating.
 4. Text is checked as it arrives and fails at the first bad byte (RFC 6455 §8.1), also in the middle of a frame.
 5. A message asked for in pieces (:meth:`MessageReader.stream_next`) goes the long way, and what has come of it is
@@ -47,7 +49,7 @@ from .frames import (
 )
 from .masking import apply_mask, rotate_mask
 from .pure import MESSAGE_OVERHEAD as MESSAGE_OVERHEAD
-from .speedups import take_messages
+from .speedups import fill, new_buffer, take_messages
 
 if TYPE_CHECKING:
     from .._options import Limits
@@ -96,6 +98,7 @@ _CONTROL = 0x8
 _MASK_SIZE = 4
 _INFLATE_STEP = 256  # compressed bytes of a message in pieces: they inflate to 264 KiB at most
 _BYTES_PER_FRAGMENT = 256  # of a message in pieces, that one more fragment is allowed for
+_SPARSE = 32  # a buffer is made for a message of which at least one byte in so many has come
 _HEADER_SIZE = {LENGTH_16: 4, LENGTH_16 + 1: 10}
 _Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 
@@ -113,6 +116,7 @@ class MessageReader:
         "_compressed",
         "_data",
         "_empty_fragments",
+        "_filled",
         "_fin",
         "_fragments",
         "_inflater",
@@ -128,6 +132,7 @@ class MessageReader:
         "_streaming",
         "_utf8",
         "_wanted",
+        "_whole",
         "_wire_size",
     )
 
@@ -144,6 +149,8 @@ class MessageReader:
         self._opcode = 0  # of the message in the making; 0: none
         self._compressed = False
         self._message = bytearray()
+        self._whole: bytes | bytearray | None = None  # ... or in this, once its size is known
+        self._filled = 0  # bytes of that which have come
         self._utf8 = _Utf8Decoder()
         self._fragments = 0
         self._empty_fragments = 0
@@ -166,6 +173,9 @@ class MessageReader:
         """
         if self._opcode and not self._streaming:
             self._streaming = True
+            if self._whole is not None:
+                self._message = bytearray(memoryview(self._whole)[: self._filled])
+                self._whole = None
             self._utf8.reset()  # what is held was checked; it is decoded from its begin
             return Start(self._opcode == Opcode.TEXT)
         self._wanted += 1
@@ -189,7 +199,7 @@ class MessageReader:
     @property
     def unfinished(self) -> int:
         """Bytes held of a message whose end has not come."""
-        return len(self._message)
+        return len(self._message) if self._whole is None else self._filled
 
     def read_into(self, events: list[Event], budget: int, room: float = math.inf, data: bytes = b"") -> bool:
         """Take bytes and append the events of at most ``budget`` frames; True when a bound ended it, and not the bytes.
@@ -336,6 +346,9 @@ class MessageReader:
         if not available:
             return -1
         size = min(available, self._remaining)
+        if self._whole is not None or self._fits_whole(size):
+            self._fill(position, position + size, events)
+            return position + size
         if self._streaming and self._compressed:
             size = min(size, _INFLATE_STEP)
         piece = data[position : position + size]
@@ -345,6 +358,39 @@ class MessageReader:
         self._remaining -= size
         self._take(piece, events)
         return position + size
+
+    def _fits_whole(self, size: int) -> bool:
+        """Whether the message is to have a buffer of its own from now on, with ``size`` bytes more; make that."""
+        if not self._fin or self._compressed or self._streaming:
+            return False
+        held = len(self._message)
+        total = held + self._remaining
+        # A header is quickly sent: it does not make us set aside what may never come.
+        if total < 2 or (held + size) * _SPARSE < total:
+            return False
+        self._whole = new_buffer(total)
+        self._filled = held
+        if held:
+            fill(self._whole, 0, bytes(self._message), 0, held, None)
+            self._message = bytearray()
+        return True
+
+    def _fill(self, start: int, stop: int, events: list[Event]) -> None:
+        """Copy a piece of payload, with its mask off, to where it stays; finish the message if that was its last."""
+        whole, at = self._whole, self._filled
+        assert whole is not None
+        fill(whole, at, self._data, start, stop, self._mask or None)
+        self._filled = at + stop - start
+        self._remaining -= stop - start
+        if self._opcode == Opcode.TEXT and (at or self._remaining):
+            with memoryview(whole) as view:
+                _decode_part(self._utf8, view[at : self._filled], final=not self._remaining)
+        if self._remaining:
+            if self._mask:
+                self._mask = rotate_mask(self._mask, stop - start)
+        else:
+            self._whole = None
+            self._finish(whole, events)
 
     def _take(self, piece: bytes, events: list[Event]) -> None:
         """Add a piece of payload, with its mask off, to the message; finish the message if that was its last."""
@@ -401,7 +447,7 @@ def _decode(payload: bytes | bytearray) -> str:
         raise RemoteProtocolError("text is not UTF-8", INVALID_DATA) from None
 
 
-def _decode_part(decoder: codecs.IncrementalDecoder, piece: bytes | bytearray, *, final: bool) -> str:
+def _decode_part(decoder: codecs.IncrementalDecoder, piece: bytes | bytearray | memoryview, *, final: bool) -> str:
     try:
         return decoder.decode(piece, final)
     except UnicodeDecodeError:
