@@ -31,7 +31,7 @@ from ._close import POLICY_VIOLATION
 from ._exceptions import RemoteProtocolError
 from ._lifecycle import NEVER, Lifecycle
 from ._statistics import Statistics
-from ._wire.protocol import State
+from ._wire.protocol import LARGE, State
 from ._wire.reader import MESSAGE_OVERHEAD, Piece, Ping, Pong, Start
 
 if TYPE_CHECKING:
@@ -112,7 +112,14 @@ class Connection(Lifecycle):
         try:
             if not self.is_open():
                 raise self.closed_error()
-            outbox.write(self.protocol.encode_message(message, compress))
+            if (
+                type(message) is bytes
+                and len(message) >= LARGE
+                and (large := self.protocol.encode_large(message, compress)) is not None
+            ):
+                outbox.write_large(large)
+            else:
+                outbox.write(self.protocol.encode_message(message, compress))
             self.counters.messages_sent += 1
             if self.stalled:
                 self.notice_loss()

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from ._wire.frames import LargeFrame
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -69,7 +71,7 @@ class Outbox:
         self._nursery = nursery
         self._moved = moved
         self._flushed = flushed
-        self._frames: deque[bytes] = deque()
+        self._frames: deque[bytes | LargeFrame] = deque()
         self._size = 0
         self._pong = b""
         self._close = b""
@@ -141,6 +143,14 @@ class Outbox:
             if self._transport.unsent:
                 self._see_to_flushing()
 
+    def write_large(self, frame: LargeFrame) -> None:
+        """Send a frame that is not to be copied."""
+        if self._flushing:
+            self._frames.append(frame)
+            self._size += len(frame)
+        else:
+            self._send(frame)
+
     def write_pong(self, frame: bytes) -> bool:
         """Send a Pong; tell whether it took the place of one that still waited."""
         replaces = bool(self._pong)
@@ -167,9 +177,12 @@ class Outbox:
             self.bytes_sent += len(frame)
             self._transport.write_last(frame)
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes | LargeFrame) -> None:
         self.bytes_sent += len(data)
-        self._transport.write(data)
+        if isinstance(data, LargeFrame):
+            self._transport.write_large(data.head, data.payload)
+        else:
+            self._transport.write(data)
         if self._transport.unsent:
             self._see_to_flushing()
 
@@ -199,13 +212,14 @@ class Outbox:
         self.let_next_in()
         self._flushed()
 
-    def _next(self) -> bytes:
+    def _next(self) -> bytes | LargeFrame:
         """Take what goes next: the pong, then frames, many small ones as one, then the Close."""
+        data: bytes | LargeFrame
         if self._pong:
             data, self._pong = self._pong, b""
         elif self._frames:
             data = self._frames.popleft()
-            if len(data) < BATCH_SIZE and self._frames:
+            if self._frames and not isinstance(data, LargeFrame) and len(data) < BATCH_SIZE:
                 data = self._join(data)
             self._size -= len(data)
         else:
@@ -214,8 +228,8 @@ class Outbox:
 
     def _join(self, first: bytes) -> bytes:
         frames, size = [first], len(first)
-        while self._frames and size + len(self._frames[0]) <= BATCH_SIZE:
-            frame = self._frames.popleft()
+        while self._frames and not isinstance(frame := self._frames[0], LargeFrame) and size + len(frame) <= BATCH_SIZE:
             frames.append(frame)
             size += len(frame)
+            self._frames.popleft()
         return b"".join(frames)

@@ -48,6 +48,10 @@ class Transport(abc.ABC):
     def write(self, data: bytes) -> None:
         """Send what can be sent at once and keep the rest."""
 
+    def write_large(self, head: bytes, payload: bytes) -> None:
+        """Send both, the payload uncopied where that can be; 64 KiB or more make that worth while."""
+        self.write(head + payload)
+
     @abc.abstractmethod
     async def drain(self) -> None:
         """Wait until some of what is unsent has gone, or the transport is no more; a checkpoint."""

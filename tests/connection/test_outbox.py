@@ -12,6 +12,7 @@ from trio.testing import MockClock, assert_no_checkpoints, wait_all_tasks_blocke
 
 from tests.connection.memory import MemoryTransport, transport_pair
 from trio_ws._outbox import BATCH_SIZE, Outbox
+from trio_ws._wire.frames import LargeFrame, frame_bytes
 
 
 class Sink(MemoryTransport):
@@ -120,6 +121,25 @@ async def test_small_frames_go_together_and_large_ones_alone(autojump_clock: Moc
         assert await way.clear() == b"held" + b"".join(frames)
         batches = [65536, BATCH_SIZE, 1, BATCH_SIZE, 5, BATCH_SIZE + 1, 13]
         assert [len(data) for data in way.sink.writes[1:]] == batches
+
+
+async def test_a_large_frame_goes_alone_and_nothing_goes_into_it(autojump_clock: MockClock) -> None:
+    large = LargeFrame(0x82, bytes(BATCH_SIZE))
+    whole = large.head + large.payload
+    assert (len(large), whole) == (len(whole), frame_bytes(0x2, bytes(BATCH_SIZE), masked=False))
+    async with way_out(limit=None) as way:
+        way.outbox.write_large(large)
+        assert (bytes(way.sink.written), way.outbox.bytes_sent) == (whole, len(whole))
+        way.block()
+        way.outbox.write(b"-one")
+        way.outbox.write_large(large)
+        way.outbox.write(b"-two")
+        way.outbox.write(b"-three")
+        assert way.outbox.buffered == len(b"held-one-two-three") + len(whole)
+        way.outbox.write_pong(b"-pong")
+        assert await way.clear() == whole + b"held-pong-one" + whole + b"-two-three"
+        assert way.outbox.buffered == 0
+        assert way.outbox.bytes_sent == len(way.sink.written)
 
 
 async def test_the_newest_pong_waits_and_goes_before_the_frames(autojump_clock: MockClock) -> None:

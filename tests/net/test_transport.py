@@ -19,13 +19,15 @@ from trio.testing import (
 )
 
 from trio_ws._net import transport as transport_module
-from trio_ws._net.transport import READ_SIZE, SocketTransport, StreamTransport, detach_socket
+from trio_ws._net.transport import MOST_READ, READ_SIZE, SocketTransport, StreamTransport, detach_socket
 
 from ..raw import as_stream, open_files, read_all, reset, tcp_pair
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from pathlib import Path
+
+    from typing_extensions import Buffer
 
     from trio_ws._transport import Transport
 
@@ -286,6 +288,168 @@ async def test_abort_reads_only_so_much_of_what_a_peer_keeps_sending(
     transport._sock = Counting(fileno=plain.detach())
     transport.abort()
     assert reads == transport_module.DRAIN_LIMIT
+
+
+# Large frames, whose payload is not copied.
+
+
+class Doled(socket.socket):
+    """A socket whose sendmsg() takes as much as a test says, or raises."""
+
+    takes: int | Exception = 0
+
+    def sendmsg(self, buffers: Iterable[Buffer], *rest: object) -> int:
+        if isinstance(self.takes, Exception):
+            raise self.takes
+        return super().send(b"".join(buffers)[: self.takes]) if self.takes else 0
+
+
+@pytest.mark.parametrize("takes", [BlockingIOError(), 0, 1, 4, 5, 100, 4 + 2**16])
+async def test_a_large_frame_arrives_wherever_the_system_cuts_it(
+    pair: tuple[SocketTransport, socket.socket], takes: int | Exception
+) -> None:
+    transport, peer = pair
+    transport._sock = doled = Doled(fileno=transport._sock.detach())
+    doled.takes = takes
+    payload = MEBIBYTE[: 2**16]
+    transport.write_large(b"head", payload)
+    left = 4 + 2**16 - (takes if isinstance(takes, int) else 0)
+    assert transport.unsent == left
+    transport.write_large(b"more", payload)  # waits behind what waits
+    assert transport.unsent == (left + 4 + 2**16 if left else 0)
+    await send_all_of(transport)
+    transport.write_eof()
+    assert await read_all(as_stream(peer)) == b"head" + payload + b"more" + payload
+
+
+async def test_a_large_frame_to_a_dead_peer_is_dropped_and_tells_why(
+    pair: tuple[SocketTransport, socket.socket],
+) -> None:
+    transport, _ = pair
+    transport._sock = doled = Doled(fileno=transport._sock.detach())
+    doled.takes = BrokenPipeError()
+    for _ in range(2):
+        transport.write_large(b"head", bytes(2**16))
+        assert (transport.unsent, transport.error) == (0, doled.takes)
+
+
+# Reading ahead.
+
+
+class Counted(socket.socket):
+    """A socket that counts how often it is read."""
+
+    reads = 0
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        self.reads += 1
+        return super().recv(size, flags)
+
+
+@pytest.fixture
+async def counted(pair: tuple[SocketTransport, socket.socket]) -> tuple[SocketTransport, socket.socket, Counted]:
+    """A transport, the peer's socket, and its own."""
+    transport, peer = pair
+    transport._sock = sock = Counted(fileno=transport._sock.detach())
+    return transport, peer, sock
+
+
+async def test_what_is_read_ahead_is_one_read(counted: tuple[SocketTransport, socket.socket, Counted]) -> None:
+    transport, peer, sock = counted
+    peer.sendall(b"one")
+    for _ in range(3):
+        with assert_checkpoints():
+            await transport.wait_readable()
+    peer.sendall(b"two")
+    assert sock.reads == 1
+    assert transport.read() == b"one"
+    assert sock.reads == 1
+    assert transport.read() == b"two"
+
+
+async def test_what_is_read_ahead_outlives_a_cancelled_wait(
+    counted: tuple[SocketTransport, socket.socket, Counted],
+) -> None:
+    transport, peer, _ = counted
+    peer.sendall(b"one")
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await transport.wait_readable()
+    assert scope.cancelled_caught
+    assert transport.read() == b"one"
+    assert transport.read() is None
+
+
+async def test_reading_ahead_in_vain_is_tried_less_and_less(
+    counted: tuple[SocketTransport, socket.socket, Counted],
+) -> None:
+    transport, peer, sock = counted
+    tries = []
+
+    async def wait(times: range) -> None:
+        for number in times:
+            before = sock.reads
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await transport.wait_readable()
+            if sock.reads > before:
+                tries.append(number)
+
+    await wait(range(1, 200))
+    assert tries == [1, 4, 9, 18, 35, 68, 133, 198]
+    peer.sendall(b"at last")
+    await wait(range(200, 264))
+    assert transport.read() == b"at last"
+    tries.clear()
+    await wait(range(1, 5))
+    assert tries == [1, 4]
+
+
+@pytest.mark.parametrize("end", [socket.socket.close, reset])
+async def test_an_end_comes_after_what_was_read_ahead(
+    counted: tuple[SocketTransport, socket.socket, Counted], end: Callable[[socket.socket], None]
+) -> None:
+    transport, peer, _ = counted
+    peer.sendall(b"last words")
+    await transport.wait_readable()
+    end(peer)
+    transport.write(b"x")
+    assert transport.read() == b"last words"
+    await transport.wait_readable()
+    assert transport.read() == b""
+
+
+async def test_an_end_is_read_ahead_as_well(counted: tuple[SocketTransport, socket.socket, Counted]) -> None:
+    transport, peer, sock = counted
+    peer.close()
+    await transport.wait_readable()
+    await transport.wait_readable()
+    assert (transport.read(), sock.reads) == (b"", 1)
+
+
+async def test_abort_drops_what_was_read_ahead(counted: tuple[SocketTransport, socket.socket, Counted]) -> None:
+    transport, peer, _ = counted
+    peer.sendall(b"too late")
+    await transport.wait_readable()
+    transport.abort()
+    assert transport.read() == b""
+
+
+async def test_reads_are_larger_while_they_are_full(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, _ = pair
+    asked = []
+
+    class Flooded(socket.socket):
+        def recv(self, size: int, flags: int = 0) -> bytes:
+            asked.append(size)
+            return bytes(min(size, here.pop(0)))
+
+    here = [READ_SIZE - 1, READ_SIZE, MOST_READ, READ_SIZE + 1, READ_SIZE, 1]
+    transport._sock = flooded = Flooded(fileno=transport._sock.detach())
+    while here:
+        transport.read()
+    assert asked == [READ_SIZE, READ_SIZE, MOST_READ, MOST_READ, MOST_READ, READ_SIZE]
+    transport._sock = socket.socket(fileno=flooded.detach())
 
 
 async def test_the_end_of_writing_leaves_reading(pair: tuple[SocketTransport, socket.socket]) -> None:

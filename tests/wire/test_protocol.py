@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from trio_ws import CloseInfo, Compression, Limits, LocalProtocolError, RemoteProtocolError
 from trio_ws._wire.deflate import DeflateParameters, PerMessageDeflate
-from trio_ws._wire.protocol import TRANSITIONS, Message, Move, State, WebSocketProtocol
+from trio_ws._wire.protocol import LARGE, TRANSITIONS, Message, Move, State, WebSocketProtocol
 from trio_ws._wire.reader import Close, Event, Ping, Pong
 
 # Every state with every move: where it leads, None where it is forbidden.
@@ -133,6 +133,20 @@ def test_a_lone_surrogate_is_no_text() -> None:
 def test_the_threshold_decides_unless_the_caller_does(size: int, compress: bool | None, compressed: bool) -> None:
     side = protocol(deflate=True, threshold=10)
     assert bool(side.encode_message(b"x" * size, compress)[0] & 0x40) is compressed
+
+
+def test_a_large_message_of_a_server_is_not_copied() -> None:
+    message = bytes(LARGE)
+    large = protocol().encode_large(message, None)
+    assert large is not None
+    assert large.payload is message
+    assert large.head + large.payload == protocol().encode_message(message)
+    assert protocol(is_client=True).encode_large(message, None) is None
+
+
+@pytest.mark.parametrize(("compress", "compressed"), [(None, True), (True, True), (False, False)])
+def test_a_large_message_that_is_compressed_is_no_exception(compress: bool | None, compressed: bool) -> None:
+    assert (protocol(deflate=True).encode_large(bytes(LARGE), compress) is None) is compressed
 
 
 def test_nothing_is_compressed_that_was_not_agreed() -> None:

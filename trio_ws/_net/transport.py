@@ -105,6 +105,23 @@ class SocketTransport(Transport):
             self._now = memoryview(data)[sent:]
             self.unsent = len(data) - sent
 
+    def write_large(self, head: bytes, payload: bytes) -> None:
+        if self.unsent or self.error is not None or self._closed:
+            self.write(head + payload)
+            return
+        try:
+            sent = self._sock.sendmsg([head, payload])
+        except _AGAIN:
+            sent = 0
+        except OSError as error:
+            self.error = error
+            return
+        self.unsent = len(head) + len(payload) - sent
+        if sent < len(head):
+            self._now = memoryview(head + payload)[sent:]
+        elif self.unsent:
+            self._now = memoryview(payload)[sent - len(head) :]
+
     async def drain(self) -> None:
         if self._closed or not self.unsent:
             await trio.lowlevel.checkpoint()

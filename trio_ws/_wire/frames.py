@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import struct
 from typing import Final
 
 from .masking import new_mask
@@ -31,6 +32,27 @@ LENGTH_64: Final = 127
 MAX_CONTROL: Final = 125
 
 OPCODES: Final = frozenset(int(opcode) for opcode in Opcode)
+
+
+_LARGE_HEAD = struct.Struct("!BBQ")
+
+
+class LargeFrame:
+    """A frame whose payload is sent from where it is, since copying it would cost more than sending it.
+
+    Args:
+        first: its first byte.
+        payload: at least 64 KiB, without a mask.
+    """
+
+    __slots__ = ("head", "payload")
+
+    def __init__(self, first: int, payload: bytes) -> None:
+        self.head = _LARGE_HEAD.pack(first, LENGTH_64, len(payload))
+        self.payload = payload
+
+    def __len__(self) -> int:
+        return len(self.head) + len(self.payload)
 
 
 def frame_bytes(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from .._close import NO_STATUS, CloseInfo, close_body, code_name, truncate_reason
 from .._exceptions import LocalProtocolError, RemoteProtocolError
-from .frames import FIN, RSV1, Opcode, frame_bytes
+from .frames import FIN, RSV1, LargeFrame, Opcode, frame_bytes
 from .masking import new_mask
 from .reader import Close, MessageReader
 from .speedups import write_frame
@@ -64,6 +64,8 @@ TRANSITIONS: Final[dict[State, dict[Move, State]]] = {
 
 _TEXT = FIN | Opcode.TEXT
 _BINARY = FIN | Opcode.BINARY
+
+LARGE = 2**16  # bytes
 
 Message = str | bytes | bytearray | memoryview
 
@@ -188,6 +190,18 @@ class WebSocketProtocol:
         if deflate is not None and (len(payload) >= deflate.threshold if compress is None else compress):
             first, payload = first | RSV1, deflate.deflater.compress(payload)
         return write_frame(first, payload, new_mask() if self._is_client else None)
+
+    def encode_large(self, message: bytes, compress: bool | None) -> LargeFrame | None:
+        """Write a message of :data:`LARGE` bytes or more without copying it, or leave it to :meth:`encode_message`.
+
+        The connection is open; ``compress`` is as there.
+        """
+        deflate = self._deflate
+        if self._is_client or (
+            deflate is not None and (len(message) >= deflate.threshold if compress is None else compress)
+        ):
+            return None
+        return LargeFrame(_BINARY, message)
 
     def encode_prepared(self, prepared: PreparedMessage, compress: bool | None = None) -> bytes:
         """Write a message that goes to several; it is compressed by itself, if at all. ``compress`` is as above."""
