@@ -21,6 +21,7 @@ import trio
 from ._close import INTERNAL_ERROR
 from ._exceptions import RemoteProtocolError
 from ._keepalive import Verdict
+from ._waiters import Waiters
 from ._wire.protocol import State
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Attendant:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._lot = trio.lowlevel.ParkingLot()
+        self._lot = Waiters()
         self._scope = trio.CancelScope()
         self._question: PingWaiter | None = None  # the keepalive's last ping
         self.armed_at = -math.inf
@@ -76,9 +77,9 @@ class Attendant:
         """
         connection = self._connection
         try:
-            with trio.CancelScope(shield=shield):
-                await self._while_messages_come()
-                await self._while_closing()
+            # No scope around both: it would take half a kilobyte for as long as the connection is idle.
+            await self._while_messages_come(shield=shield)
+            await self._while_closing(shield=shield)
         # A bug of ours or of a transport's ends this connection, and nothing else.
         except Exception as error:
             logger.exception("internal error on a connection to %.256r", connection.transport.remote_address)
@@ -86,14 +87,14 @@ class Attendant:
         finally:
             connection.abandon()
 
-    async def _wait(self, deadline: float, *, read: bool) -> None:
-        with trio.CancelScope(deadline=deadline) as self._scope:
+    async def _wait(self, deadline: float, *, read: bool, shield: bool = False) -> None:
+        with trio.CancelScope(deadline=deadline, shield=shield) as self._scope:
             if read:
                 await self._connection.read_more()
             else:
                 await self._lot.park()
 
-    async def _while_messages_come(self) -> None:
+    async def _while_messages_come(self, *, shield: bool) -> None:
         connection = self._connection
         while connection.gives():
             now = trio.current_time()
@@ -101,9 +102,9 @@ class Attendant:
             if connection.reading or connection.stalled:
                 self.armed_at = math.inf
             if now < self.armed_at:
-                await self._wait(min(deadline, self.armed_at), read=False)
+                await self._wait(min(deadline, self.armed_at), read=False, shield=shield)
                 continue
-            await self._wait(deadline, read=connection.gives())
+            await self._wait(deadline, read=connection.gives(), shield=shield)
             if connection.received:
                 # Somebody will come for it, and may go on reading.
                 connection.wake_receiver()
@@ -134,9 +135,9 @@ class Attendant:
             connection.lose(trio.TooSlowError("the peer did not close in time"))
         return deadline
 
-    async def _while_closing(self) -> None:
+    async def _while_closing(self, *, shield: bool) -> None:
         connection, protocol = self._connection, self._connection.protocol
-        with trio.CancelScope(deadline=connection.close_deadline):
+        with trio.CancelScope(deadline=connection.close_deadline, shield=shield):
             while protocol.state is not State.LOST and (connection.outbox.buffered or self._expects_close()):
                 await self._wait(math.inf, read=self._expects_close())
             if protocol.state is not State.LOST and not connection.ended:

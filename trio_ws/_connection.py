@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from ._options import Keepalive, Limits
     from ._transport import Transport
+    from ._waiters import Waiters
     from ._wire.prepared import PreparedMessage
     from ._wire.protocol import Message, WebSocketProtocol
     from ._wire.reader import Event
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 FRAMES_AT_ONCE = 256  # no task understands more without letting others run
 MOST_AT_ONCE = 2**20  # bytes of messages, and one message: a few compressed bytes can be many
 LITTLE = 2**15  # bytes of messages that may wait while a multiplexed peer is told to go on: half of a usual window
+
+_EMPTY: deque[str | bytes] = deque(maxlen=0)  # shared: a deque takes 760 bytes even when it is empty
 
 
 class Connection(Lifecycle):
@@ -82,7 +85,7 @@ class Connection(Lifecycle):
         self._receive_limit = math.inf if limits.receive_buffer is None else limits.receive_buffer
         self._little = min(LITTLE, self._receive_limit / 2)
         self._control_frames = TokenBucket(limits.control_burst, limits.control_rate)
-        self._inbox: deque[str | bytes] = deque()
+        self._inbox = _EMPTY
         self._inbox_size = 0
         self._more = protocol.pending > 0  # bytes came with the handshake
 
@@ -198,7 +201,7 @@ class Connection(Lifecycle):
                 return self.take()
         raise trio.WouldBlock
 
-    async def read_until(self, ready: Callable[[], bool], waiting: trio.lowlevel.ParkingLot) -> None:
+    async def read_until(self, ready: Callable[[], bool], waiting: Waiters) -> None:
         """Read until ``ready()``, or until nothing comes any more; park in ``waiting`` while others read."""
         try:
             while not ready() and self.gives():
@@ -229,7 +232,10 @@ class Connection(Lifecycle):
 
     def take(self) -> str | bytes:
         """Take the next message, which is here."""
-        message = self._inbox.popleft()
+        inbox = self._inbox
+        message = inbox.popleft()
+        if not inbox:
+            self._inbox = _EMPTY
         self._inbox_size -= len(message) + MESSAGE_OVERHEAD
         if self._inbox_size <= self._low_mark:
             self._taken_enough()
@@ -300,6 +306,8 @@ class Connection(Lifecycle):
 
     def _deliver(self, events: list[Event]) -> None:
         """Hand out events; nothing counts after a breach (RFC 6455 §7.1.7), which is raised."""
+        if self._inbox is _EMPTY:
+            self._inbox = deque()
         inbox = self._inbox
         for event in events:
             kind = type(event)
@@ -358,6 +366,6 @@ class Connection(Lifecycle):
 
     def drop_received(self) -> None:
         """Drop the messages that wait for the application."""
-        self._inbox.clear()
+        self._inbox = _EMPTY
         self._inbox_size = 0
         self.counter.drop()

@@ -28,6 +28,7 @@ from ._keepalive import KeepaliveClock
 from ._outbox import Outbox
 from ._pieces import Counter
 from ._pings import Pings
+from ._waiters import Waiters
 from ._wire.protocol import State
 
 if TYPE_CHECKING:
@@ -118,8 +119,8 @@ class Lifecycle:
         self.close_linger = limits.close_linger
         self._multiplexed = transport.multiplexed
         self._low_mark: float = NEVER  # when no more than this waits, reading goes on, or a multiplexed peer may
-        self._receivers = trio.lowlevel.ParkingLot()
-        self._enders = trio.lowlevel.ParkingLot()
+        self._receivers = Waiters()
+        self._enders = Waiters()
         self._local = False  # this side has closed
         self._dropping = False  # ... and wants no more messages
         self._tell: Callable[[str, object], None] | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 import trio
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class BackgroundNursery(AbstractAsyncContextManager[trio.Nursery]):
+class BackgroundNursery:
     """A nursery whose tasks are cancelled when its block is left, and which never wraps what the block raised.
 
     Rules:
@@ -21,6 +20,8 @@ class BackgroundNursery(AbstractAsyncContextManager[trio.Nursery]):
     2. Cancellation from outside comes out as one bare ``Cancelled``.
     3. What a task raised all the same comes out, bare if it is the only one: Ctrl-C in a handler, or a bug of ours.
     """
+
+    __slots__ = ("_manager", "_nursery")
 
     async def __aenter__(self) -> trio.Nursery:
         self._manager = trio.open_nursery()

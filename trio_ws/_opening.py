@@ -126,5 +126,7 @@ def start_websocket(
         response_headers=opened.response_headers,
         instruments=Instruments((*options.instruments, *opened.instruments)),
     )
+    for headers in (opened.request_headers, opened.response_headers):
+        headers.pack()
     nursery.start_soon(partial(connection.attendant.attend, shield=shield))
     return websocket

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from ._waiters import Waiters
 from ._wire.frames import LargeFrame
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ._transport import Transport
 
 BATCH_SIZE = 2**16  # bytes that the flusher hands over in one write
+
+_NO_FRAMES: deque[bytes | LargeFrame] = deque(maxlen=0)  # shared: a deque takes 760 bytes even when it is empty
 
 
 class Outbox:
@@ -71,14 +74,14 @@ class Outbox:
         self._nursery = nursery
         self._moved = moved
         self._flushed = flushed
-        self._frames: deque[bytes | LargeFrame] = deque()
+        self._frames = _NO_FRAMES  # it has its own while the flusher lives
         self._size = 0
         self._pong = b""
         self._close = b""
         self._flushing = False
-        self._senders = trio.lowlevel.ParkingLot()
+        self._senders = Waiters()
         self._let_in = False  # one has left the line and not run yet, or holds it: nobody may go before it
-        self._space = trio.lowlevel.ParkingLot()
+        self._space = Waiters()
         self.held = False  # a message is going in pieces
         self.calm = True  # nothing waits here, and nobody: a sender need not look further
         self.bytes_sent = 0
@@ -189,6 +192,7 @@ class Outbox:
     def _see_to_flushing(self) -> None:
         if not self._flushing:
             self._flushing = True
+            self._frames = deque()
             self.calm = False
             self._nursery.start_soon(self._flush)
 
@@ -209,6 +213,7 @@ class Outbox:
                 if self._transport.unsent < waiting and self.buffered:
                     self._moved()
         self._flushing = False
+        self._frames = _NO_FRAMES
         self.let_next_in()
         self._flushed()
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-import trio
-
+from ._waiters import Waiters
 from ._wire.reader import MESSAGE_OVERHEAD, Piece, Start
 
 
@@ -19,7 +18,7 @@ class Incoming:
     finished: bool = False
     given_up: bool = False
     pieces: deque[str | bytes] = field(default_factory=deque)
-    waiting: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
+    waiting: Waiters = field(default_factory=Waiters)
 
     def begin(self, *, is_text: bool) -> None:
         """Note that it has begun."""
@@ -56,13 +55,13 @@ class Counter:
     __slots__ = ("_current", "_known", "asking")
 
     def __init__(self) -> None:
-        self.asking: deque[Incoming] = deque()
-        self._current = Incoming()  # the message in the making
+        self.asking: list[Incoming] = []
+        self._current: Incoming | None = None  # the message in the making
         self._known: list[Incoming] = []  # begun, and not left by whoever has it
 
     def begin(self, start: Start, incoming: Incoming | None = None) -> None:
         """Give the message that begins to ``incoming``, or to who has asked first."""
-        self._current = self.asking.popleft() if incoming is None else incoming
+        self._current = self.asking.pop(0) if incoming is None else incoming
         self._known.append(self._current)
         self._current.begin(is_text=start.is_text)
 
@@ -74,6 +73,7 @@ class Counter:
 
     def deliver(self, piece: Piece) -> int:
         """Hand on a piece of the message in the making; return how many bytes wait now that did not before."""
+        assert self._current is not None  # begin() comes before the first piece
         return 0 if self._current.given_up else self._current.add(piece)
 
     def leave(self, incoming: Incoming) -> int:

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 import trio
 
 from ._net.exchange import BODILESS
-from ._nursery import BackgroundNursery
 from ._opening import Opened, start_websocket
+from ._waiters import Waiters
 from ._websocket_stream import WebSocketStream
 from ._wire.handshake import check_headers, choose_protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
 
     from ._net.exchange import Exchange
     from ._opening import ConnectionOptions
@@ -89,6 +91,29 @@ class Accepted(set["WebSocket"]):
     goodbye: tuple[int, str] | None = None
 
 
+class _Acceptance:
+    """The block of one WebSocket that a server accepts. No generator: it would take half a kilobyte more."""
+
+    __slots__ = ("_headers", "_protocol", "_request", "_websocket")
+
+    def __init__(self, request: WebSocketRequest, protocol: str | None, headers: HeadersLike) -> None:
+        self._request = request
+        self._protocol = protocol
+        self._headers = headers
+
+    async def __aenter__(self) -> WebSocket:
+        self._websocket = await self._request._accept(self._protocol, self._headers)
+        return self._websocket
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self._websocket.__aexit__(exc_type, exc, traceback)
+        finally:
+            self._request._accepted.discard(self._websocket)
+
+
 class WebSocketRequest:
     """A request for a WebSocket, well-formed and from an origin that is taken; answer it once.
 
@@ -96,7 +121,7 @@ class WebSocketRequest:
     without doing either rejects with 500.
     """
 
-    __slots__ = ("_accepted", "_answer", "_exchange", "_options", "_protocols", "_url")
+    __slots__ = ("_accepted", "_answered", "_exchange", "_nursery", "_options", "_protocols", "_unanswered", "_url")
 
     def __init__(
         self,
@@ -104,18 +129,22 @@ class WebSocketRequest:
         options: ConnectionOptions,
         protocols: tuple[str, ...],
         accepted: Accepted,
+        nursery: trio.Nursery,
     ) -> None:
         self._exchange = exchange
         self._options = options
         self._protocols = protocols
         self._accepted = accepted
-        self._answer = trio.Event()
+        self._nursery = nursery  # where the WebSocket's tasks run; they end with it
+        self._answered = False
+        self._unanswered = Waiters()  # for the answer
         request = exchange.request
         self._url = f"{'wss' if request.secure else 'ws'}://{request.host}{request.target}"
 
-    @asynccontextmanager
-    async def accept(self, protocol: str | None = None, headers: HeadersLike = ()) -> AsyncGenerator[WebSocket, None]:
-        """Accept, and have the WebSocket for as long as the block lasts.
+    def accept(
+        self, protocol: str | None = None, headers: HeadersLike = ()
+    ) -> AbstractAsyncContextManager[WebSocket, None]:
+        """Accept, and have the WebSocket for as long as the block lasts: ``async with request.accept() as ws:``.
 
         Leaving the block closes, as :class:`WebSocket` tells. Cancelled before the block begins, the request is
         unanswered.
@@ -126,10 +155,13 @@ class WebSocketRequest:
             headers: what to add to the answer: a mapping, or pairs of names and values.
 
         Raises:
-            TypeError: headers are no headers.
+            TypeError: headers are no headers. This and the others are raised where the block begins.
             ValueError: the client does not offer protocol, or a header breaks a rule.
             RuntimeError: the request was answered before.
         """
+        return _Acceptance(self, protocol, headers)
+
+    async def _accept(self, protocol: str | None, headers: HeadersLike) -> WebSocket:
         if protocol is None:
             protocol = choose_protocol(self._exchange.request, self._protocols)
         await trio.lowlevel.checkpoint()
@@ -137,7 +169,7 @@ class WebSocketRequest:
         answer, agreement = self._exchange.accept(
             protocol=protocol, compression=self._options.compression, headers=headers
         )
-        self._answer.set()
+        self._note_answer()
         opened = Opened(
             transport=self._exchange.transport,
             agreement=agreement,
@@ -146,16 +178,11 @@ class WebSocketRequest:
             response_headers=answer,
             rest=self._exchange.rest,
         )
-        async with BackgroundNursery() as nursery:
-            websocket = start_websocket(opened, self._options, nursery, url=self._url, is_client=False, shield=True)
-            self._accepted.add(websocket)
-            if self._accepted.goodbye is not None:
-                websocket._connection.start_close(*self._accepted.goodbye)
-            try:
-                async with websocket:
-                    yield websocket
-            finally:
-                self._accepted.discard(websocket)
+        websocket = start_websocket(opened, self._options, self._nursery, url=self._url, is_client=False, shield=True)
+        self._accepted.add(websocket)
+        if self._accepted.goodbye is not None:
+            websocket._connection.start_close(*self._accepted.goodbye)
+        return websocket
 
     @asynccontextmanager
     async def accept_stream(
@@ -193,25 +220,30 @@ class WebSocketRequest:
         """
         fields = check_answer(status, headers, body)
         self._check_unanswered()
-        self._answer.set()
+        self._note_answer()
         await self._exchange.refuse(status, fields, body)
 
     async def _drop_if_unanswered(self) -> None:
         """Wait for the answer; cancelled before there is one, the connection is gone: nobody else would end it."""
         try:
-            await self._answer.wait()
+            if not self._answered:
+                await self._unanswered.park()
         finally:
-            if not self._answer.is_set():
+            if not self._answered:
                 self._exchange.transport.abort()
 
     def _check_unanswered(self) -> None:
-        if self._answer.is_set():
+        if self._answered:
             raise RuntimeError("the request was answered before")
+
+    def _note_answer(self) -> None:
+        self._answered = True
+        self._unanswered.unpark_all()
 
     @property
     def answered(self) -> bool:
         """Whether it was accepted or rejected."""
-        return self._answer.is_set()
+        return self._answered
 
     @property
     def url(self) -> str:

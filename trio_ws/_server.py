@@ -18,7 +18,7 @@ from ._agent import check_ssl_context
 from ._close import GOING_AWAY, check_close
 from ._exceptions import InvalidHandshake
 from ._net.listen import accept_nowait, check_place, listen
-from ._net.transport import SocketTransport, StreamTransport, detach_socket
+from ._net.transport import SocketTransport, StreamTransport, prepare_socket
 from ._nursery import BackgroundNursery
 from ._opening import SharedKeywords, check_shared_keywords
 from ._options import SAME_ORIGIN, Compression, Keepalive, Limits, check_names, defaults_of
@@ -270,6 +270,7 @@ class WebSocketServer:
         try:
             with self._scope:
                 async with BackgroundNursery() as self._nursery:
+                    self._service.nursery = self._nursery
                     with self._accepting:
                         async with BackgroundNursery() as acceptors:
                             for listening in self._listening:
@@ -329,7 +330,7 @@ class WebSocketServer:
         if sock is None:
             return False
         self._connections += 1
-        self._nursery.start_soon(self._serve, trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
+        self._nursery.start_soon(self._serve, sock)
         return True
 
     def _log_shortage(self, error: OSError) -> None:
@@ -338,9 +339,9 @@ class WebSocketServer:
             self._logged_at = now
             logger.error("cannot accept connections for now: %.256r", error)
 
-    async def _serve(self, stream: trio.SocketStream) -> None:
+    async def _serve(self, sock: socket.socket) -> None:
         try:
-            await self._service.serve(SocketTransport(detach_socket(stream)), self._handler)
+            await self._service.serve(SocketTransport(prepare_socket(sock)), self._handler)
         finally:
             self._connections -= 1
             if self._free is not None:
@@ -388,6 +389,7 @@ async def wrap_server_stream(
     if handler is not None:
         _check_handler(handler)
     service = Service(_check_options(**options))
+    service.nursery = nursery
     transport = StreamTransport(stream, nursery)
     try:
         if handler is not None:

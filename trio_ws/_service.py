@@ -74,7 +74,10 @@ class Service:
         websockets: those that are open.
         closing: whether new requests are refused with 503.
         http2: what the connections over HTTP/2 have counted.
+        nursery: where the tasks of WebSockets run; to be set before the first connection comes.
     """
+
+    nursery: trio.Nursery
 
     def __init__(self, options: ServiceOptions) -> None:
         self._options = options
@@ -189,7 +192,9 @@ class Service:
 
     def _make_request(self, exchange: Exchange) -> WebSocketRequest:
         check_origin(exchange.request, self._options.origins)
-        return WebSocketRequest(exchange, self._options.connection, self._options.protocols, self.websockets)
+        return WebSocketRequest(
+            exchange, self._options.connection, self._options.protocols, self.websockets, self.nursery
+        )
 
     async def _answer_plain(self, transport: Transport, head: RequestHead) -> None:
         """Answer a request that asks for no WebSocket."""

@@ -91,7 +91,7 @@ def untraced() -> Iterator[None]:
 
 @pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize(
-    ("compressed", "most"), [(False, 24 * KIBIBYTE), (True, 64 * KIBIBYTE)], ids=["plain", "deflate"]
+    ("compressed", "most"), [(False, 13 * KIBIBYTE), (True, 64 * KIBIBYTE)], ids=["plain", "deflate"]
 )
 async def test_an_idle_connection_takes_little_memory_and_gives_it_back(
     compressed: bool, most: int, record_property: Callable[[str, object], None]

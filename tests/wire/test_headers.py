@@ -103,6 +103,29 @@ def test_headers_are_immutable() -> None:
         headers.raw = ()  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (),
+        [("Host", "a"), ("Cookie", "b=c"), ("cookie", "d=e"), ("X", "")],
+        [("Host", "a\nX: b")],  # what no message can have, but a Headers holds
+        [("", "")],
+    ],
+)
+def test_packing_changes_nothing_that_shows(fields: HeadersLike) -> None:
+    headers, twin = Headers(fields), Headers(fields)
+    for _ in range(2):
+        headers.pack()
+        headers.pack()
+        assert headers.raw == twin.raw
+        headers.pack()
+        assert headers == twin
+        assert list(headers.items()) == list(twin.items())
+        headers.pack()
+        assert headers.get_all("cookie") == twin.get_all("cookie")
+        assert repr(headers) == repr(twin)
+
+
 def test_repr_hides_what_is_secret() -> None:
     secrets = ["Authorization", "PROXY-Authorization", "cookie", "Set-Cookie"]
     headers = Headers([("Host", "a"), *((name, "hush") for name in secrets)])

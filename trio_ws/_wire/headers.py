@@ -35,25 +35,47 @@ class Headers(Mapping[str, str]):
     Source: RFC 9110 §5.3; RFC 9113 §8.2.3 for Cookie.
     """
 
-    __slots__ = ("_joined", "_raw")
+    __slots__ = ("_by_name", "_fields")
 
     def __init__(self, fields: HeadersLike = ()) -> None:
-        self._raw = fields.raw if isinstance(fields, Headers) else _pairs(fields)
-        grouped: dict[str, list[str]] = {}
-        for name, value in self._raw:
-            grouped.setdefault(name.lower(), []).append(value)
-        # Joined once for each name, not once for each field: many fields of one name must not cost the square.
-        self._joined = {name: ("; " if name == "cookie" else ", ").join(values) for name, values in grouped.items()}
+        self._fields: tuple[tuple[str, str], ...] | str = fields.raw if isinstance(fields, Headers) else _pairs(fields)
+        self._by_name: dict[str, str] | None = None
 
     @property
     def raw(self) -> tuple[tuple[str, str], ...]:
         """Every field, in order, as it was spelled."""
-        return self._raw
+        if isinstance(self._fields, str):
+            texts = self._fields.split("\n")
+            self._fields = tuple(zip(texts[::2], texts[1::2], strict=True))
+        return self._fields
+
+    def pack(self) -> None:
+        """Take a quarter of the memory until somebody looks again: for the headers of a connection that may live long.
+
+        Fields that have line ends, which no message can have, are left as they are.
+        """
+        if self._fields and not isinstance(self._fields, str):
+            packed = "\n".join(text for field in self._fields for text in field)
+            if packed.count("\n") == 2 * len(self._fields) - 1:
+                self._fields = packed
+        self._by_name = None
+
+    @property
+    def _joined(self) -> dict[str, str]:
+        if self._by_name is None:
+            grouped: dict[str, list[str]] = {}
+            for name, value in self.raw:
+                grouped.setdefault(name.lower(), []).append(value)
+            # Joined once for each name, not once for each field: many fields of one name must not cost the square.
+            self._by_name = {
+                name: ("; " if name == "cookie" else ", ").join(values) for name, values in grouped.items()
+            }
+        return self._by_name
 
     def get_all(self, name: str) -> list[str]:
         """Return the values of one name in order, an empty list if there is none."""
         wanted = name.lower()
-        return [value for field, value in self._raw if field.lower() == wanted]
+        return [value for field, value in self.raw if field.lower() == wanted]
 
     def __getitem__(self, name: str) -> str:
         return self._joined[name.lower()]
@@ -64,7 +86,7 @@ class Headers(Mapping[str, str]):
     def __iter__(self) -> Iterator[str]:
         # A dict keeps its first value for a key that setdefault sees again.
         spelled: dict[str, str] = {}
-        for name, _ in self._raw:
+        for name, _ in self.raw:
             spelled.setdefault(name.lower(), name)
         return iter(spelled.values())
 
@@ -80,7 +102,7 @@ class Headers(Mapping[str, str]):
         return len(other) == len(lowered) and self._joined == lowered
 
     def __repr__(self) -> str:
-        shown = [(name, "<hidden>" if name.lower() in _SECRET else value) for name, value in self._raw]
+        shown = [(name, "<hidden>" if name.lower() in _SECRET else value) for name, value in self.raw]
         return f"Headers({shown!r})"
 
 

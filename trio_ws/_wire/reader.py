@@ -151,7 +151,7 @@ class MessageReader:
         self._message = bytearray()
         self._whole: bytes | bytearray | None = None  # ... or in this, once its size is known
         self._filled = 0  # bytes of that which have come
-        self._utf8 = _Utf8Decoder()
+        self._utf8: codecs.IncrementalDecoder | None = None  # of a text that comes in parts
         self._fragments = 0
         self._empty_fragments = 0
         self._wire_size = 0
@@ -176,7 +176,7 @@ class MessageReader:
             if self._whole is not None:
                 self._message = bytearray(memoryview(self._whole)[: self._filled])
                 self._whole = None
-            self._utf8.reset()  # what is held was checked; it is decoded from its begin
+            self._utf8 = None  # what is held was checked; it is decoded from its begin
             return Start(self._opcode == Opcode.TEXT)
         self._wanted += 1
         self._short_limit = self._longest_short()
@@ -384,7 +384,7 @@ class MessageReader:
         self._remaining -= stop - start
         if self._opcode == Opcode.TEXT and (at or self._remaining):
             with memoryview(whole) as view:
-                _decode_part(self._utf8, view[at : self._filled], final=not self._remaining)
+                self._decode_part(view[at : self._filled], final=not self._remaining)
         if self._remaining:
             if self._mask:
                 self._mask = rotate_mask(self._mask, stop - start)
@@ -402,7 +402,7 @@ class MessageReader:
             self._finish(piece, events)  # it came in one piece: nothing to put together
             return
         if self._opcode == Opcode.TEXT and not self._streaming:
-            _decode_part(self._utf8, piece, final=final)
+            self._decode_part(piece, final=final)
         self._message += piece
         if final:
             self._finish(self._message, events)
@@ -427,8 +427,16 @@ class MessageReader:
 
     def _make_piece(self, payload: bytes | bytearray, *, final: bool) -> Piece:
         if self._opcode == Opcode.TEXT:
-            return Piece(_decode_part(self._utf8, payload, final=final), final)
+            return Piece(self._decode_part(payload, final=final), final)
         return Piece(bytes(payload), final)
+
+    def _decode_part(self, piece: bytes | bytearray | memoryview, *, final: bool) -> str:
+        if self._utf8 is None:
+            self._utf8 = _Utf8Decoder()
+        try:
+            return self._utf8.decode(piece, final)
+        except UnicodeDecodeError:
+            raise RemoteProtocolError("text is not UTF-8", INVALID_DATA) from None
 
 
 def _long_length(raw: bytes) -> int:
@@ -443,13 +451,6 @@ def _long_length(raw: bytes) -> int:
 def _decode(payload: bytes | bytearray) -> str:
     try:
         return payload.decode()
-    except UnicodeDecodeError:
-        raise RemoteProtocolError("text is not UTF-8", INVALID_DATA) from None
-
-
-def _decode_part(decoder: codecs.IncrementalDecoder, piece: bytes | bytearray | memoryview, *, final: bool) -> str:
-    try:
-        return decoder.decode(piece, final)
     except UnicodeDecodeError:
         raise RemoteProtocolError("text is not UTF-8", INVALID_DATA) from None
 
