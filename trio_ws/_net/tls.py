@@ -17,7 +17,7 @@ from .._transport import Transport
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PLAIN_SIZE = 2**16
+PLAIN_SIZE = 2**14  # what a record holds at most (RFC 8446 §5.1): a read leaves nothing of one
 
 
 class TLSTransport(Transport):
@@ -135,7 +135,8 @@ class TLSTransport(Transport):
             self._unencrypted += data
         except ssl.SSLError as error:
             self.error = error
-        self._send_records()
+        if self._outgoing.pending:  # as _send_records(), here and below: this is the hot path
+            self._below.write(self._outgoing.read())
 
     async def drain(self) -> None:
         if self._unencrypted and not self._below.unsent:
@@ -152,22 +153,22 @@ class TLSTransport(Transport):
     def read(self) -> bytes | None:
         if self._ended:
             return b""
-        self._unread = False
         data = self._below.read()
         if data:
             self._incoming.write(data)
         elif data is not None:
             self._incoming.write_eof()
+        elif not self._unread:
+            return None  # all that came was looked at when it came
+        self._unread = False
         plain = self._decrypt()
-        # Reading can make records of its own: alerts, key updates.
-        self._send_records()
+        if self._outgoing.pending:  # reading can make records of its own: alerts, key updates
+            self._below.write(self._outgoing.read())
         if self._unencrypted:
             held, self._unencrypted = bytes(self._unencrypted), bytearray()
             self.write(held)
             self._held.unpark_all()
-        if plain or not self._ended:
-            return plain or None
-        return b""
+        return plain or (b"" if self._ended else None)
 
     def _decrypt(self) -> bytes:
         try:
@@ -180,8 +181,10 @@ class TLSTransport(Transport):
         if not first:
             self._ended = True
             return b""
+        if not self._incoming.pending:
+            return first
         pieces = [first]
-        while self._incoming.pending or self.tls.pending():
+        while self._incoming.pending:
             try:
                 piece = self.tls.read(PLAIN_SIZE)
             except ssl.SSLWantReadError:
@@ -193,7 +196,7 @@ class TLSTransport(Transport):
                 self._ended = True
                 break
             pieces.append(piece)
-        return first if len(pieces) == 1 else b"".join(pieces)
+        return b"".join(pieces)
 
     def _break(self, error: ssl.SSLError) -> None:
         self._ended = True
