@@ -1,0 +1,100 @@
+"""No task handles more than 256 frames without letting others run, counted step by step of the scheduler."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from trio_ws import Limits
+from trio_ws._connection import FRAMES_AT_ONCE
+from trio_ws._wire.frames import Opcode, frame_bytes
+
+from .links import linked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_ws import WebSocket
+
+CARRIERS = ["tcp", "tls", "h2", "memory"]
+FLOOD = 3000  # frames, in one write
+ROUNDS = 5
+
+
+class Steps(trio.abc.Instrument):
+    """Counts what happens within single steps of tasks."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+        self._before = 0
+        self.most = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._before = self._count()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.most = max(self.most, self._count() - self._before)
+
+
+class Victim:
+    """A task that only wants to run now and then."""
+
+    turns = 0
+
+    async def run(self) -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+            self.turns += 1
+
+
+def flood(client: WebSocket, opcode: Opcode, count: int) -> None:
+    """Hand over many frames at once, as a peer does that wants them to be read at once."""
+    client._connection.outbox.write(
+        b"".join(frame_bytes(opcode, b"%d" % number, masked=True) for number in range(count))
+    )
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+async def test_a_receiver_that_is_flooded_lets_others_run_at_each_message(carrier: str) -> None:
+    victim = Victim()
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery, linked(carrier) as (client, server):
+            steps = Steps(lambda: server.statistics().messages_received)
+            nursery.start_soon(victim.run)
+            trio.lowlevel.add_instrument(steps)
+            turns = 0
+            for _ in range(ROUNDS):
+                flood(client, Opcode.BINARY, FLOOD)
+                before = victim.turns
+                assert [await server.receive() for _ in range(FLOOD)] == [b"%d" % number for number in range(FLOOD)]
+                turns += victim.turns - before
+            trio.lowlevel.remove_instrument(steps)
+            nursery.cancel_scope.cancel()
+    assert turns >= (FLOOD - 1) * ROUNDS
+    assert FLOOD / 100 < steps.most <= FRAMES_AT_ONCE
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("opcode", [Opcode.BINARY, Opcode.PONG])
+async def test_a_flood_that_nobody_waits_for_lets_others_run(carrier: str, opcode: Opcode) -> None:
+    victim = Victim()
+    limits = Limits(control_burst=10 * FLOOD)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery, linked(carrier, limits=limits) as (client, server):
+
+            def count() -> int:
+                told = server.statistics()
+                return told.messages_received + told.pongs_received
+
+            steps = Steps(count)
+            nursery.start_soon(victim.run)
+            trio.lowlevel.add_instrument(steps)
+            flood(client, opcode, FLOOD)
+            while count() < FLOOD:
+                await trio.lowlevel.checkpoint()
+            trio.lowlevel.remove_instrument(steps)
+            nursery.cancel_scope.cancel()
+    assert victim.turns >= FLOOD // FRAMES_AT_ONCE  # between each two
+    assert FLOOD / 100 < steps.most <= FRAMES_AT_ONCE
