@@ -31,7 +31,7 @@ from ._close import POLICY_VIOLATION
 from ._exceptions import RemoteProtocolError
 from ._lifecycle import NEVER, Lifecycle
 from ._statistics import Statistics
-from ._wire.protocol import LARGE, State
+from ._wire.protocol import LARGE, OPEN, State
 from ._wire.reader import MESSAGE_OVERHEAD, Piece, Ping, Pong, Start
 
 if TYPE_CHECKING:
@@ -113,16 +113,17 @@ class Connection(Lifecycle):
     def _send(self, message: Message, compress: bool | None) -> None:
         outbox = self.outbox
         try:
-            if not self.is_open():
+            protocol = self.protocol
+            if protocol.state is not OPEN or protocol.failure is not None:  # is_open()
                 raise self.closed_error()
             if (
                 type(message) is bytes
                 and len(message) >= LARGE
-                and (large := self.protocol.encode_large(message, compress)) is not None
+                and (large := protocol.encode_large(message, compress)) is not None
             ):
                 outbox.write_large(large)
             else:
-                outbox.write(self.protocol.encode_message(message, compress))
+                outbox.write(protocol.encode_message(message, compress))
             self.counters.messages_sent += 1
             if self.stalled:
                 self.notice_loss()
@@ -273,30 +274,28 @@ class Connection(Lifecycle):
         """Understand what is here."""
         if self.ended:
             return
-        if not self._more:
-            data = self.transport.read()
-            if data is None:
-                return
-            if not data:
-                self.lose(self.transport.error)
-                return
+        if self._more:
+            self.understand()
+        elif data := self.transport.read():
             self.keepalive.heard_at = self._now()
             self.counters.bytes_received += len(data)
             self.understand(data)
-        else:
-            self.understand()
+        elif data is not None:
+            self.lose(self.transport.error)
 
     def understand(self, data: bytes = b"") -> None:
         """Understand what has been read."""
+        protocol = self.protocol
         events: list[Event] = []
-        room = max(1, min(self._receive_limit - self._inbox_size, MOST_AT_ONCE))
-        self._more = self.protocol.read_events(events, FRAMES_AT_ONCE, room, data)
+        room = self._receive_limit - self._inbox_size
+        room = MOST_AT_ONCE if room > MOST_AT_ONCE else 1 if room < 1 else room  # max() and min() cost more
+        self._more = protocol.read_events(events, FRAMES_AT_ONCE, room, data)
         try:
             self._deliver(events)
         except RemoteProtocolError as failure:
-            self.protocol.failure = failure
-        if self.protocol.failure is not None:
-            self.fail(self.protocol.failure)
+            protocol.failure = failure
+        if protocol.failure is not None:
+            self.fail(protocol.failure)
         if self._inbox_size >= self._receive_limit:
             self.stalled = True
             self._low_mark = self._receive_limit / 2
@@ -308,14 +307,14 @@ class Connection(Lifecycle):
         """Hand out events; nothing counts after a breach (RFC 6455 §7.1.7), which is raised."""
         if self._inbox is _EMPTY:
             self._inbox = deque()
-        inbox = self._inbox
+        inbox, counters = self._inbox, self.counters
         for event in events:
             kind = type(event)
             if kind is str or kind is bytes:
                 if not self._dropping:
                     inbox.append(event)  # type: ignore[arg-type]  # narrowed by its exact type, which is faster
                     self._inbox_size += len(event) + MESSAGE_OVERHEAD  # type: ignore[arg-type]
-                    self.counters.messages_received += 1
+                    counters.messages_received += 1
             else:
                 self._control(event)
 

@@ -29,7 +29,7 @@ from ._outbox import Outbox
 from ._pieces import Counter
 from ._pings import Pings
 from ._waiters import Waiters
-from ._wire.protocol import State
+from ._wire.protocol import OPEN, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,13 +130,13 @@ class Lifecycle:
     def is_open(self) -> bool:
         """Whether messages can be sent, and come."""
         protocol = self.protocol
-        return protocol.state is State.OPEN and protocol.failure is None
+        return protocol.state is OPEN and protocol.failure is None
 
     def gives(self) -> bool:
         """Whether messages still come: it is open, or this side has only closed its own direction."""
         protocol = self.protocol
         return protocol.failure is None and (
-            protocol.state is State.OPEN or (protocol.state is State.CLOSE_SENT and not self._dropping)
+            protocol.state is OPEN or (protocol.state is State.CLOSE_SENT and not self._dropping)
         )
 
     def watch(self, tell: Callable[[str, object], None]) -> None:

@@ -211,10 +211,15 @@ class MessageReader:
         Raises:
             RemoteProtocolError: the peer broke a rule; events that came before have been appended.
         """
+        position = 0
         if self._data:
             data = self._data + data
+        elif not self._opcode:
+            # As below, which most calls are spared: whole messages, and nothing else.
+            position, budget, room = take_messages(data, 0, self._masked, self._short_limit, budget, room, events)
+            if position == len(data):
+                return False
         self._data = data
-        position = 0
         try:
             while budget > 0 and room > 0:
                 if not self._opcode:
