@@ -105,7 +105,9 @@ async def serve_over_tcp(handler: Callable[[WebSocketRequest], Awaitable[object]
     ours.sendall(OFFERS)
     ours.shutdown(socket.SHUT_WR)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Service(_check_options()).serve, SocketTransport(theirs), handler)
+        service = Service(_check_options())
+        service.nursery = nursery
+        nursery.start_soon(service.serve, SocketTransport(theirs), handler)
         await read_all(as_stream(ours))
     ours.close()
     return addresses

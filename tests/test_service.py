@@ -22,8 +22,10 @@ from trio_ws import (
     wrap_client_stream,
 )
 from trio_ws._net.transport import StreamTransport
+from trio_ws._nursery import BackgroundNursery
 from trio_ws._server import _check_options
 from trio_ws._service import Service
+from trio_ws._transport import Transport
 
 from .raw import (
     CLOSE,
@@ -61,6 +63,13 @@ async def never(asked: WebSocketRequest) -> None:
     raise AssertionError("no request should have come so far")
 
 
+async def serve(transport: Transport, handler: Handler) -> None:
+    """Serve one connection in a nursery of its own."""
+    service = Service(_check_options())
+    async with BackgroundNursery() as service.nursery:
+        await service.serve(transport, handler)
+
+
 @asynccontextmanager
 async def served(
     handler: Handler = accept, **options: object
@@ -70,6 +79,7 @@ async def served(
     ours, theirs = memory_stream_pair()
     service = Service(_check_options(**keywords))
     async with trio.open_nursery() as nursery:
+        service.nursery = nursery
         nursery.start_soon(service.serve, StreamTransport(theirs, nursery), handler)
         yield ours, service
 
@@ -433,6 +443,7 @@ async def test_a_peer_that_does_not_take_its_plain_answer_is_left(autojump_clock
     ours, theirs = trio.testing.lockstep_stream_pair()
     async with trio.open_nursery() as nursery:
         service = Service(_check_options(http_handler=serve_much, limits=Limits(close_linger=3)))
+        service.nursery = nursery
         begin = trio.current_time()
         nursery.start_soon(service.serve, StreamTransport(theirs, nursery), never)
         await ours.send_all(head("GET / HTTP/1.1", "Host: a"))
@@ -574,7 +585,7 @@ async def test_what_is_no_exception_comes_through_and_closes_the_connection(erro
 
     transport = ScriptedTransport([request()])
     with pytest.raises(error):
-        await Service(_check_options()).serve(transport, handler)
+        await serve(transport, handler)
     assert transport.aborted
     assert transport.written == b""
 
@@ -588,7 +599,7 @@ async def test_ctrl_c_beside_an_error_comes_through_and_the_error_is_logged(capl
 
     for handler in (press_ctrl_c, press_ctrl_c_and_fail):
         with pytest.RaisesGroup(KeyboardInterrupt):
-            await Service(_check_options()).serve(ScriptedTransport([request()]), handler)
+            await serve(ScriptedTransport([request()]), handler)
     assert [record.message for record in caplog.records] == [
         "handler failed on <WebSocketRequest ws://example.com/ from ('127.0.0.1', 4711)>"
     ]
@@ -608,7 +619,7 @@ async def test_an_error_beside_a_cancellation_is_logged_and_not_raised(caplog: p
 
     transport = ScriptedTransport([request()], endless=True)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Service(_check_options()).serve, transport, handler)
+        nursery.start_soon(serve, transport, handler)
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert transport.aborted
@@ -619,7 +630,7 @@ async def test_a_served_connection_that_is_cancelled_is_closed() -> None:
     for data in (b"GET /", request()):
         transport = ScriptedTransport([data], endless=True)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Service(_check_options()).serve, transport, accept)
+            nursery.start_soon(serve, transport, accept)
             await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
         assert transport.aborted

@@ -77,8 +77,14 @@ class Attendant:
         """
         connection = self._connection
         try:
-            # No scope around both: it would take half a kilobyte for as long as the connection is idle.
-            await self._while_messages_come(shield=shield)
+            # No scope around all of this, nor a coroutine for each part: memory that an idle connection would hold.
+            while connection.gives():
+                deadline, read = self._plan()
+                await self._wait(deadline, read=read, shield=shield)
+                if read and connection.received:
+                    # Somebody will come for it, and may go on reading.
+                    connection.wake_receiver()
+                    self.armed_at = trio.current_time() + connection.transport.handover_delay
             await self._while_closing(shield=shield)
         # A bug of ours or of a transport's ends this connection, and nothing else.
         except Exception as error:
@@ -94,21 +100,16 @@ class Attendant:
             else:
                 await self._lot.park()
 
-    async def _while_messages_come(self, *, shield: bool) -> None:
+    def _plan(self) -> tuple[float, bool]:
+        """Decide until when to wait, and whether to read meanwhile."""
         connection = self._connection
-        while connection.gives():
-            now = trio.current_time()
-            deadline = self._check_keepalive(now) if connection.is_open() else self._check_silence(now)
-            if connection.reading or connection.stalled:
-                self.armed_at = math.inf
-            if now < self.armed_at:
-                await self._wait(min(deadline, self.armed_at), read=False, shield=shield)
-                continue
-            await self._wait(deadline, read=connection.gives(), shield=shield)
-            if connection.received:
-                # Somebody will come for it, and may go on reading.
-                connection.wake_receiver()
-                self.armed_at = trio.current_time() + connection.transport.handover_delay
+        now = trio.current_time()
+        deadline = self._check_keepalive(now) if connection.is_open() else self._check_silence(now)
+        if connection.reading or connection.stalled:
+            self.armed_at = math.inf
+        if now < self.armed_at:
+            return min(deadline, self.armed_at), False
+        return deadline, connection.gives()
 
     def _check_keepalive(self, now: float) -> float:
         """Ping a peer that is silent, give up one that does not answer; return when to look again."""

@@ -330,7 +330,8 @@ class WebSocketServer:
         if sock is None:
             return False
         self._connections += 1
-        self._nursery.start_soon(self._serve, sock)
+        transport = SocketTransport(prepare_socket(sock))
+        self._nursery.start_soon(self._service.serve, transport, self._handler, self._forget)
         return True
 
     def _log_shortage(self, error: OSError) -> None:
@@ -339,15 +340,13 @@ class WebSocketServer:
             self._logged_at = now
             logger.error("cannot accept connections for now: %.256r", error)
 
-    async def _serve(self, sock: socket.socket) -> None:
-        try:
-            await self._service.serve(SocketTransport(prepare_socket(sock)), self._handler)
-        finally:
-            self._connections -= 1
-            if self._free is not None:
-                self._free.release()
-            if not self._connections:
-                self._idle.unpark_all()
+    def _forget(self) -> None:
+        """Note that a connection has ended."""
+        self._connections -= 1
+        if self._free is not None:
+            self._free.release()
+        if not self._connections:
+            self._idle.unpark_all()
 
     def __repr__(self) -> str:
         state = "closed" if self._stopped.is_set() else "open"

@@ -95,14 +95,16 @@ class Service:
         for scope in self._opening:
             scope.cancel()
 
-    async def serve(self, transport: Transport, handler: Handler) -> None:
-        """Serve one connection to its end."""
+    async def serve(self, transport: Transport, handler: Handler, ended: Callable[[], None] | None = None) -> None:
+        """Serve one connection to its end, and then call ``ended``."""
         try:
             request = await self.read_request(transport, partial(self._serve_http2, handler))
             if request is not None:
                 await self._handle(request, handler)
         finally:
             transport.abort()
+            if ended is not None:
+                ended()
 
     async def read_request(self, transport: Transport, begin_http2: BeginHttp2) -> WebSocketRequest | None:
         """Read the request that a connection brings, within ``connect_timeout``.

@@ -109,6 +109,13 @@ class WebSocket(ConnectionView, trio.abc.Channel[str | bytes]):
         """
         return await self._connection.receive()
 
+    async def __anext__(self) -> str | bytes:
+        # As trio.abc.ReceiveChannel has it, with one coroutine less.
+        try:
+            return await self._connection.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+
     def receive_nowait(self) -> str | bytes:
         """Receive the next message if it is here: :meth:`receive` without waiting.
 

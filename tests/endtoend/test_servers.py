@@ -383,6 +383,7 @@ async def test_requests_that_come_while_closing_get_503() -> None:
     async with trio.open_nursery() as nursery:
         from trio_ws._net.transport import StreamTransport
 
+        service.nursery = nursery
         nursery.start_soon(service.serve, StreamTransport(theirs, nursery), handler)
         await ours.send_all(head(*REQUEST))
         assert (await read_all(ours)).startswith(b"HTTP/1.1 503 ")

@@ -75,6 +75,7 @@ async def play(choices: Choices) -> None:
     near.read_size = cut + 1 if cut else 2**16
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
+            service.nursery = nursery
             nursery.start_soon(service.serve, near, echo)
             peer = Peer(near, far, switches)
             await peer.open()

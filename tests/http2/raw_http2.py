@@ -192,6 +192,7 @@ async def raw_client(
     service = Service(_check_options(**given))
     peer = RawHttp2(theirs, service.http2)
     async with trio.open_nursery() as nursery:
+        service.nursery = nursery
         nursery.start_soon(service.serve, StreamTransport(ours, nursery), handler)
         await peer.begin(settings)
         yield peer

@@ -349,6 +349,7 @@ async def test_a_server_that_is_told_twice_to_take_no_more_says_so_once(autojump
     ours, theirs = trio.testing.memory_stream_pair()
     peer = RawHttp2(theirs)
     async with trio.open_nursery() as nursery:
+        service.nursery = nursery
         nursery.start_soon(service.serve, StreamTransport(ours, nursery), echo)
         await peer.begin()
         await peer.open(1)
