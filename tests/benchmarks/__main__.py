@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.benchmarks import report
+from tests.benchmarks import report, sharing
 from tests.benchmarks.certificates import make_certificate
 from tests.benchmarks.groups import CASES, broadcast_case, measure_idle, run_case
 from tests.benchmarks.processes import Pool
@@ -24,7 +24,9 @@ from trio_ws._wire.speedups import COMPILED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-GROUPS = (*CASES, "broadcast", "idle")
+GROUPS = (*CASES, "broadcast", "idle", "sharing")
+DOCS = Path("docs/topics/speed.md")
+BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 LIBRARIES = ("trio", "websockets", "trio-websocket", "aiohttp", "picows", "uvloop")
 
 
@@ -36,6 +38,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="cases whose title has these words, separated by commas")
     parser.add_argument("--connections", type=int, nargs="+", default=[1000], help="for idle and broadcast")
     parser.add_argument("--markdown", type=Path, help="write the tables into this file as well")
+    parser.add_argument("--docs", action="store_true", help=f"write them into {DOCS}, between its two markers")
     options = parser.parse_args()
     if unknown := set(options.groups) - set(GROUPS):
         parser.error(f"no such group: {', '.join(sorted(unknown))}")
@@ -84,16 +87,30 @@ class Run:
             for idle in idles:
                 self._verdicts += report.verdicts_of_idle(idle)
             self._show(report.table_of_idle(idles))
+        if "sharing" in groups:
+            pinned = os.sched_getaffinity(0)
+            os.sched_setaffinity(0, range(os.cpu_count() or 1))  # the servers inherit it
+            self._show(sharing.table_of(self._options.rounds, 1.0))
+            os.sched_setaffinity(0, pinned)
         if self._verdicts:
             self._show(report.table_of_verdicts(self._verdicts))
 
 
 def describe(options: argparse.Namespace) -> Iterator[str]:
     """Say what was run, and where."""
-    yield f"Command: `nox -s bench -- {' '.join(options.groups)}`, {options.rounds} rounds".replace(" `", "`")
+    yield f"Command: `{' '.join(['nox -s bench --', *options.groups])}`, {options.rounds} rounds"
     yield f"Machine: {report.machine()}"
     yield "Libraries: " + ", ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES)
     yield f"C extension of trio_ws: {'yes' if COMPILED else 'no'}"
+
+
+def replace_figures(page: Path, text: str) -> None:
+    """Put new figures in the place of the old ones."""
+    before, found, rest = page.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    if not found or END not in rest:
+        raise ValueError(f"{page} has no place for figures")
+    page.write_text(f"{before}{BEGIN}{text}{END}{after}")
 
 
 def main() -> None:
@@ -105,9 +122,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         run = Run(options, Path(folder), stack)
         run.measure()
+    # The bars come last on a terminal, where the end is seen, and first on a page.
+    tables = sorted(run.tables, key=lambda table: table[0] != report.BARS)
+    text = "\n".join([*(f"* {line}" for line in description), "", *map(report.as_markdown, tables)])
     if options.markdown:
-        lines = [f"* {line}" for line in description]
-        options.markdown.write_text("\n".join([*lines, "", *map(report.as_markdown, run.tables)]))
+        options.markdown.write_text(text)
+    if options.docs:
+        replace_figures(DOCS, text)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.groups import Case, Idle, Rounds
 
 KIBIBYTE = 2**10
+BARS = "bars"
 IDLE_MOST = 12  # KiB
 RECEIVE_MOST = 2.0  # µs more than a checkpoint
 
@@ -115,7 +116,7 @@ def table_of_verdicts(verdicts: Sequence[Verdict]) -> Table:
         (verdict.what, f"{verdict.allowed:.2f} {verdict.unit}", f"{verdict.measured:.2f}", verdict.words)
         for verdict in verdicts
     ]
-    return "bars", ("", "at most", "measured", ""), rows
+    return BARS, ("", "at most", "measured", ""), rows
 
 
 # ---- forms ----

@@ -36,6 +36,11 @@ REQUEST = (
 # Masked binary messages; a mask costs the server the same whatever it is.
 FRAMES = (bytes((0x82, 0x80 | SIZE)) + b"\x01\x02\x03\x04" + bytes(SIZE)) * BURST
 ECHOES = (SIZE + 2) * BURST  # bytes
+KINDS = {  # processes, and whether they share one socket
+    "1 process": (1, False),
+    "2, reuse_port": (2, False),
+    "2, one socket": (2, True),
+}
 
 
 async def serve(descriptor: int, port: int) -> None:
@@ -137,6 +142,29 @@ def measure(count: int, seconds: float, *, shared: bool) -> tuple[float, float, 
         return messages / seconds, sum(used) / messages, [part / sum(used) for part in used]
 
 
+def table_of(rounds: int, seconds: float) -> tuple[str, list[str], list[list[str]]]:
+    """Measure one process and two, in interleaved rounds."""
+    results: dict[str, list[tuple[float, float, list[float]]]] = {name: [] for name in KINDS}
+    for _ in range(rounds):
+        for name, (count, shared) in KINDS.items():
+            results[name].append(measure(count, seconds, shared=shared))
+    base = statistics.median(rate for rate, _, _ in results["1 process"])
+    rows = []
+    for name, measured in results.items():
+        rate = statistics.median(rate for rate, _, _ in measured)
+        cpu = statistics.median(cpu for _, cpu, _ in measured)
+        least = min(min(parts) for _, _, parts in measured)
+        possible = KINDS[name][0] / cpu
+        rows.append(
+            [name, f"{rate:,.0f}", f"{rate / base:.2f}", f"{cpu * 1e6:.2f}", f"{possible:,.0f}", f"{least * 100:.0f} %"]
+        )
+    title = (
+        f"processes on one port: echo of {SIZE} bytes on {CONNECTIONS} connections in bursts of {BURST}, "
+        f"{len(os.sched_getaffinity(0))} cores"
+    )
+    return title, ["", "messages/s", "times", "CPU µs", "possible/s", "least busy process"], rows
+
+
 def main() -> None:
     """Measure and print the table, or be one of the servers."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -147,29 +175,10 @@ def main() -> None:
     if options.serve:
         trio.run(serve, *options.serve)
         return
-    kinds = {
-        "1 process": (1, False),
-        "2, reuse_port": (2, False),
-        "2, one socket": (2, True),
-    }
-    results: dict[str, list[tuple[float, float, list[float]]]] = {name: [] for name in kinds}
-    for _ in range(options.rounds):
-        for name, (count, shared) in kinds.items():
-            results[name].append(measure(count, options.seconds, shared=shared))
-    print(
-        f"echo of {SIZE} bytes on {CONNECTIONS} connections in bursts of {BURST}, {len(os.sched_getaffinity(0))} cores,"
-        f" medians of {options.rounds} rounds of {options.seconds:g} s"
-    )
-    base = statistics.median(rate for rate, _, _ in results["1 process"])
-    for name, rounds in results.items():
-        rate = statistics.median(rate for rate, _, _ in rounds)
-        cpu = statistics.median(cpu for _, cpu, _ in rounds)
-        least = min(min(parts) for _, _, parts in rounds)
-        possible = kinds[name][0] / cpu
-        print(
-            f"  {name:16}{rate:10,.0f} messages/s  {rate / base:5.2f} x   {cpu * 1e6:6.2f} us of CPU per message"
-            f"  {possible:10,.0f} possible  least busy process: {least * 100:.0f} % of the work"
-        )
+    title, head, rows = table_of(options.rounds, options.seconds)
+    print(title)
+    for row in (head, *rows):
+        print("  " + "".join(cell.ljust(18) if index == 0 else cell.rjust(22) for index, cell in enumerate(row)))
 
 
 if __name__ == "__main__":
