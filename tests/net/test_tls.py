@@ -137,6 +137,14 @@ async def test_a_megabyte_arrives_whole() -> None:
     assert await receive(server, len(data)) == data
 
 
+@pytest.mark.parametrize("size", [2**16, 2**20 + 1])
+async def test_a_large_frame_is_written_in_pieces_and_arrives_whole(size: int) -> None:
+    client, server = await tls_pair()
+    payload = (bytes(range(256)) * 4097)[:size]
+    client.write_large(b"head", payload)
+    assert await receive(server, 4 + size) == b"head" + payload
+
+
 @pytest.mark.parametrize(
     ("offered", "known", "chosen"),
     [([], [], None), (["http/1.1"], ["http/1.1"], "http/1.1"), (["h2", "http/1.1"], ["http/1.1"], "http/1.1")],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PLAIN_SIZE = 2**14  # what a record holds at most (RFC 8446 §5.1): a read leaves nothing of one
+WRITE_SIZE = 2**17  # of a large payload, encrypted at once
 
 
 class TLSTransport(Transport):
@@ -123,7 +124,7 @@ class TLSTransport(Transport):
         if self._outgoing.pending:
             self._below.write(self._outgoing.read())
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if self.error is not None:
             return
         if self._unencrypted:
@@ -137,6 +138,14 @@ class TLSTransport(Transport):
             self.error = error
         if self._outgoing.pending:  # as _send_records(), here and below: this is the hot path
             self._below.write(self._outgoing.read())
+
+    def write_large(self, head: bytes, payload: bytes) -> None:
+        # Piece by piece: one copy of it all after another costs more, by the new memory that each takes.
+        view = memoryview(payload)
+        first = PLAIN_SIZE - len(head)
+        self.write(head + view[:first])
+        for start in range(first, len(view), WRITE_SIZE):
+            self.write(view[start : start + WRITE_SIZE])
 
     async def drain(self) -> None:
         if self._unencrypted and not self._below.unsent:
