@@ -119,6 +119,20 @@ def test_a_large_message_in_the_making_is_given_from_its_begin(masked: bool) -> 
     assert join([Start(is_text=True), *events]) == text
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_message_in_fragments_is_given_from_its_begin(masked: bool) -> None:
+    first, last = (
+        frame_bytes(opcode, part, masked=masked, fin=not opcode)
+        for opcode, part in ((Opcode.TEXT, "é".encode()[:1]), (Opcode.CONTINUATION, "é".encode()[1:]))
+    )
+    reader = MessageReader(masked=masked, limits=Limits())
+    events: list[Event] = []
+    reader.read_into(events, 256, math.inf, first)
+    assert reader.stream_next() == Start(is_text=True)
+    reader.read_into(events, 256, math.inf, last)
+    assert join([Start(is_text=True), *events]) == "é"
+
+
 def test_what_was_asked_for_can_be_taken_back() -> None:
     reader = MessageReader(masked=False, limits=Limits())
     reader.stream_next()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import zlib
 
@@ -422,6 +423,17 @@ def test_a_budget_bounds_the_frames_of_one_call() -> None:
     assert not reader.read_into(events, 2)
     assert (events, reader.pending) == (["a"] * 10 + ["b"], 0)
     assert not reader.read_into(events, 1)
+
+
+def test_bytes_may_come_with_the_call_that_understands_them() -> None:
+    frame = frame_bytes(Opcode.TEXT, b"one", masked=False)
+    reader = MessageReader(masked=False, limits=Limits())
+    events: list[Event] = []
+    assert not reader.read_into(events, 256, math.inf, frame * 2)
+    assert reader.read_into(events, 1, math.inf, frame * 2)
+    assert (events, reader.pending) == (["one"] * 3, len(frame))
+    assert not reader.read_into(events, 256, math.inf, frame[:2])
+    assert (events, reader.pending) == (["one"] * 4, 0)  # the header was understood
 
 
 def test_a_budget_counts_every_frame() -> None:
