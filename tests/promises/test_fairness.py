@@ -96,5 +96,6 @@ async def test_a_flood_that_nobody_waits_for_lets_others_run(carrier: str, opcod
                 await trio.lowlevel.checkpoint()
             trio.lowlevel.remove_instrument(steps)
             nursery.cancel_scope.cancel()
-    assert victim.turns >= FLOOD // FRAMES_AT_ONCE  # between each two
+    # It runs once in each pass of the scheduler: for certain in those between the first read and the last.
+    assert victim.turns >= FLOOD // FRAMES_AT_ONCE - 1
     assert FLOOD / 100 < steps.most <= FRAMES_AT_ONCE
