@@ -32,7 +32,7 @@ from ._exceptions import RemoteProtocolError
 from ._lifecycle import NEVER, Lifecycle
 from ._statistics import Statistics
 from ._wire.protocol import LARGE, OPEN, State
-from ._wire.reader import MESSAGE_OVERHEAD, Piece, Ping, Pong, Start
+from ._wire.reader import Piece, Ping, Pong, Start, weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,7 @@ class Connection(Lifecycle):
 
     @property
     def received(self) -> int:
-        """Bytes of messages that wait for the application, each counted with 64 more."""
+        """Bytes of messages that wait for the application, as ``weigh`` counts them."""
         return self._inbox_size
 
     # ---- sending ----
@@ -237,7 +237,7 @@ class Connection(Lifecycle):
         message = inbox.popleft()
         if not inbox:
             self._inbox = _EMPTY
-        self._inbox_size -= len(message) + MESSAGE_OVERHEAD
+        self._inbox_size -= weigh(message)
         if self._inbox_size <= self._low_mark:
             self._taken_enough()
         return message
@@ -313,7 +313,7 @@ class Connection(Lifecycle):
             if kind is str or kind is bytes:
                 if not self._dropping:
                     inbox.append(event)  # type: ignore[arg-type]  # narrowed by its exact type, which is faster
-                    self._inbox_size += len(event) + MESSAGE_OVERHEAD  # type: ignore[arg-type]
+                    self._inbox_size += weigh(event)  # type: ignore[arg-type]
                     counters.messages_received += 1
             else:
                 self._control(event)

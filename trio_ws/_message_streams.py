@@ -20,7 +20,7 @@ from ._close import INTERNAL_ERROR
 from ._exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
 from ._pieces import Incoming
 from ._wire.frames import Opcode
-from ._wire.reader import MESSAGE_OVERHEAD
+from ._wire.reader import weigh
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -198,7 +198,7 @@ class IncomingMessage:
             raise trio.ClosedResourceError("the block of this message has been left")
         if incoming.pieces:
             piece = incoming.pieces.popleft()
-            connection.let_go(len(piece) + MESSAGE_OVERHEAD)
+            connection.let_go(weigh(piece))
             return piece
         if incoming.finished:
             raise StopAsyncIteration

@@ -49,8 +49,9 @@ class Limits:
         max_fragments: frames of one message; over it 1008. "auto" is a 256th of max_message_size, at least 1024,
             and no limit where that has none.
         max_empty_fragments: empty frames in a row inside one message; over it 1008.
-        receive_buffer: bytes of messages that wait for ``receive()``, each counted with 64 bytes more than it has;
-            when it is full, nothing is read until the application takes some.
+        receive_buffer: bytes of messages that wait for ``receive()``, each counted with 64 bytes more than it has,
+            and text that is not ASCII with four bytes a character; when it is full, nothing is read until the
+            application takes some.
         send_buffer: bytes that wait for the network; while there are as many, ``send()`` waits.
         control_burst: pings and pongs that a peer may send at once; over it 1008.
         control_rate: pings and pongs a second that a peer may send on and on.

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from ._waiters import Waiters
-from ._wire.reader import MESSAGE_OVERHEAD, Piece, Start
+from ._wire.reader import Piece, Start, weigh
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +33,7 @@ class Incoming:
         if not piece.data:
             return 0
         self.pieces.append(piece.data)
-        return len(piece.data) + MESSAGE_OVERHEAD
+        return weigh(piece.data)
 
     def is_ready(self) -> bool:
         """Whether whoever has it need not wait: for a piece, for its end, or at all."""
@@ -41,8 +41,8 @@ class Incoming:
 
     @property
     def size(self) -> int:
-        """Bytes of its pieces that wait, each counted with ``MESSAGE_OVERHEAD`` more."""
-        return sum(len(piece) + MESSAGE_OVERHEAD for piece in self.pieces)
+        """Bytes of its pieces that wait, as :func:`weigh` counts them."""
+        return sum(map(weigh, self.pieces))
 
 
 class Counter:

@@ -18,7 +18,7 @@ class Statistics:
         pongs_received: Pong frames.
         pings_received: Ping frames of the peer's.
         pongs_sent: Pong frames, less those that a newer one replaced.
-        receive_buffer: bytes of messages that wait for ``receive()``, each counted with 64 more.
+        receive_buffer: bytes of messages that wait for ``receive()``, as ``Limits.receive_buffer`` counts them.
         send_buffer: bytes that wait for the network.
         backpressured: whether reading has stopped because the receive buffer is full.
     """

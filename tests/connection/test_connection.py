@@ -603,6 +603,21 @@ async def test_a_receiver_that_is_woken_to_end_may_still_see_the_peers_close(aut
         assert websocket.close_info == CloseInfo(1000, "", was_clean=True)
 
 
+@pytest.mark.parametrize(
+    ("message", "weight"), [("a" * 100, 164), ("é" * 100, 464), ("🙂" * 100, 464), (b"\xff" * 100, 164), ("", 64)]
+)
+async def test_what_waits_is_counted_in_bytes(message: str | bytes, weight: int, autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer):
+        peer.send(message)
+        await trio.sleep(1)
+        assert websocket.statistics().receive_buffer == weight
+        if message:
+            size = len(message.encode() if isinstance(message, str) else message)
+            assert size + 64 <= weight
+        assert await websocket.receive() == message
+        assert websocket.statistics().receive_buffer == 0
+
+
 async def test_what_inflates_to_much_does_not_pile_up(autojump_clock: MockClock) -> None:
     limits = Limits(receive_buffer=10000)
     async with one_side(limits=limits) as (websocket, peer):

@@ -205,8 +205,8 @@ class MessageReader:
         """Take bytes and append the events of at most ``budget`` frames; True when a bound ended it, and not the bytes.
 
         Args:
-            room: the call also ends with the message that makes it this many bytes, each message counted with
-                ``MESSAGE_OVERHEAD`` more.
+            room: the call also ends with the message that makes it this many bytes, as :func:`weigh` counts them; text
+                that takes the short way is counted as the bytes that it came in.
 
         Raises:
             RemoteProtocolError: the peer broke a rule; events that came before have been appended.
@@ -241,9 +241,9 @@ class MessageReader:
                     if type(event) is Close:
                         return False
                     if isinstance(event, str | bytes):
-                        room -= len(event) + MESSAGE_OVERHEAD
+                        room -= weigh(event)
                     elif type(event) is Piece:
-                        room -= len(event.data) + MESSAGE_OVERHEAD
+                        room -= weigh(event.data)
                 if self._streaming and len(self._message) >= room:
                     break
             if self._streaming:
@@ -442,6 +442,18 @@ class MessageReader:
             return self._utf8.decode(piece, final)
         except UnicodeDecodeError:
             raise RemoteProtocolError("text is not UTF-8", INVALID_DATA) from None
+
+
+def weigh(message: str | bytes) -> int:
+    """Tell how many bytes a message, or a piece of one, is counted with while it waits.
+
+    Text that is not ASCII is counted with four bytes for each character: it never has more, neither in memory nor in
+    UTF-8, and how many it has would cost as much to find out as to decode it.
+    """
+    size = len(message)
+    if type(message) is str and not message.isascii():
+        size *= 4
+    return size + MESSAGE_OVERHEAD
 
 
 def _long_length(raw: bytes) -> int:
