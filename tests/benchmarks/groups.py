@@ -5,7 +5,7 @@ from __future__ import annotations
 import selectors
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ OURS = "trio_ws"
 NOWAIT = "trio_ws receive_nowait"
 CHECKPOINT = "bare trio checkpoint"
 RAW = "raw trio stream"
+HTTP1 = "trio_ws, HTTP/1.1 with TLS"
 
 SIZES = {"64 B": 64, "1 KiB": 2**10, "16 KiB": 2**14, "1 MiB": 2**20}
 ONE_BY_ONE = {"64 B": 1000, "1 KiB": 1000, "16 KiB": 400, "1 MiB": 16}  # messages of one round
@@ -30,6 +31,7 @@ AT_ONCE = {"64 B": 5000, "1 KiB": 4000, "16 KiB": 800, "1 MiB": 24}
 ROLES = ("server", "client")
 HANDSHAKES = 40
 BROADCASTS = 5
+CROWD = 100  # WebSockets
 
 
 Work = Callable[["Process", int], object]
@@ -46,6 +48,7 @@ class Case:
         size: of a message, as it is shown; "" if messages do not matter.
         count: messages of one round.
         contenders: rows, and what each does: ``work(process, count)``.
+        variants: of the rows that have another.
     """
 
     group: str
@@ -54,6 +57,7 @@ class Case:
     size: str
     count: int
     contenders: Mapping[str, tuple[str, Work]]
+    variants: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -67,7 +71,10 @@ Rounds = dict[str, list[Cost]]
 
 def run_case(case: Case, pool: Pool, rounds: int) -> Rounds:
     """Measure every contender once in each round, after a short one that does not count."""
-    processes = {label: pool.get(name, case.role, case.variant) for label, (name, _) in case.contenders.items()}
+    processes = {
+        label: pool.get(name, case.role, case.variants.get(label, case.variant))
+        for label, (name, _) in case.contenders.items()
+    }
     for label, (_, work) in case.contenders.items():
         work(processes[label], max(1, case.count // 10))
     costs: Rounds = {label: [] for label in case.contenders}
@@ -167,11 +174,45 @@ def open_and_close(process: Process, count: int) -> None:
     process.link.await_done()
 
 
+def http2_cases() -> Iterator[Case]:
+    """A server's WebSockets on one connection over HTTP/2, beside its own over HTTP/1.1 with TLS."""
+    for what, size, count, work in (
+        ("http2 echo, 1 socket", "64 B", 1000, partial(echo, 64)),
+        ("http2 echo, 1 socket", "16 KiB", 400, partial(echo, 2**14)),
+        ("http2 open and close", "", HANDSHAKES, open_and_close),
+        ("http2 echo, 100 sockets", "64 B", 2000, echo_in_a_crowd),
+    ):
+        rows = {name: (name, work) for name in able("server", "http2")}
+        if work is open_and_close:
+            del rows["hypercorn"]  # it leaves a stream open whose WebSocket has closed
+        rows[HTTP1] = (OURS, work)
+        yield Case(what, "server", "http2", size, count, rows, {HTTP1: "tls"})
+
+
+def echo_in_a_crowd(process: Process, count: int) -> None:
+    """Have messages echoed on many WebSockets in turn, one of each on its way at a time."""
+    while len(process.crowd) < CROWD:  # the first is there already, and 100 streams are what most servers allow
+        process.crowd.append(process.meet() if process.crowd else process.link)
+    each = max(1, count // CROWD)
+    data = process.link.message(64)
+    answer = len(frame(BINARY, bytes(64), masked=False))
+    for link in process.crowd:
+        link.order(f"echo {each}")
+    for _ in range(each):
+        for link in process.crowd:
+            link.sock.sendall(data)
+        for link in process.crowd:
+            link.skip(answer)
+    for link in process.crowd:
+        link.await_done()
+
+
 CASES: dict[str, Callable[[], Iterator[Case]]] = {
     "echo": echo_cases,
     "flood": flood_cases,
     "send": send_cases,
     "handshake": handshake_cases,
+    "http2": http2_cases,
 }
 
 

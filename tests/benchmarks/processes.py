@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tests.benchmarks.certificates import context_for
 from tests.benchmarks.link import TIMEOUT, Link, accept, connect
+from tests.benchmarks.link_http2 import Http2Client
 from tests.benchmarks.subjects import HOST, SUBJECTS
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Process:
     Args:
         name: of :data:`SUBJECTS`.
         role: "server" or "client".
-        variant: "plain", "tls" or "deflate".
+        variant: "plain", "tls", "deflate" or "http2".
         certificate: for TLS.
         stack: ends it.
     """
@@ -46,7 +47,10 @@ class Process:
         self.port = 0
         self._deflate = variant == "deflate"
         opposite = "client" if role == "server" else "server"
-        self._context: ssl.SSLContext | None = context_for(opposite, certificate) if variant == "tls" else None
+        self._context: ssl.SSLContext | None = (
+            context_for(opposite, certificate) if variant in ("tls", "http2") else None
+        )
+        self._http2: Http2Client | None = None  # carries all WebSockets, if that is what is measured
         self._listener = stack.enter_context(socket.create_server((HOST, 0), backlog=2048))
         self._listener.settimeout(TIMEOUT)
         command = [sys.executable, "-m", "tests.benchmarks.subjects", name, role, variant]
@@ -56,7 +60,11 @@ class Process:
         if role == "server":
             assert self._process.stdout is not None
             self.port = int(self._process.stdout.readline())
+        if variant == "http2":
+            assert self._context is not None
+            self._http2 = Http2Client(self.port, self._context)
         self.link = self.meet()
+        self.crowd: list[Link] = []  # more of them, for those who want many at once
 
     def _stop(self) -> None:
         self._process.kill()
@@ -65,6 +73,8 @@ class Process:
     def meet(self) -> Link:
         """Make one more connection, with this side's opening handshake."""
         raw = self.subject.raw
+        if self._http2 is not None:
+            return self._http2.open()
         if self.role == "server":
             return connect(self.port, self._context, deflate=self._deflate, raw=raw)
         return accept(self._listener, self._context, deflate=self._deflate, raw=raw)

@@ -8,7 +8,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.benchmarks.groups import CHECKPOINT, NOWAIT, OURS, RAW
+from tests.benchmarks.groups import CHECKPOINT, HTTP1, NOWAIT, OURS, RAW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,7 +63,7 @@ def table_of(case: Case, rounds: Rounds) -> Table:
         )
         for label, costs in rounds.items()
     ]
-    unit = "opened" if case.group == "handshake" else "messages"
+    unit = "opened" if not case.size else "messages"
     return case.title, ("", "CPU µs", "÷ trio_ws", f"{unit}/s"), rows
 
 
@@ -98,6 +98,8 @@ def verdicts_of(case: Case, rounds: Rounds) -> Iterator[Verdict]:
         yield Verdict(f"{case.title}: receive() beyond a checkpoint", RECEIVE_MOST, extra * 1e6, "µs")
     elif case.size == "1 MiB" and case.variant == "plain":
         bars = {"websockets.asyncio": 1.0}
+    elif case.group.startswith("http2 echo"):
+        bars = {HTTP1: 2.0, "hypercorn": 0.5}
     for label, allowed in bars.items():
         if label in rounds:
             yield Verdict(f"{case.title}: {ours} to {label}", allowed, ratio(rounds, ours, label))

@@ -1,7 +1,7 @@
 """The sides under test, each a process: ``python -m tests.benchmarks.subjects NAME ROLE VARIANT [PORT]``.
 
 A server prints its port and serves; a client connects to PORT. Either obeys the orders of :mod:`.orders` on every
-connection. VARIANT is "plain", "tls" or "deflate".
+connection. VARIANT is "plain", "tls", "deflate" or "http2", which is over TLS.
 """
 
 from __future__ import annotations
@@ -31,15 +31,17 @@ class Task:
 
     Attributes:
         role: "server" or "client".
-        variant: "plain", "tls" or "deflate".
+        variant: "plain", "tls", "deflate" or "http2".
         port: where a client connects to.
-        ssl_context: for this role, if the variant is "tls".
+        ssl_context: for this role, if the variant has TLS.
+        certificate: with its key, for those who make their own context.
     """
 
     role: str
     variant: str
     port: int
     ssl_context: ssl.SSLContext | None
+    certificate: Path
 
     @property
     def deflate(self) -> bool:
@@ -74,7 +76,8 @@ class Subject:
 
 
 SUBJECTS = {
-    "trio_ws": Subject("peer_trio_ws", "trio", nowait=True),
+    "trio_ws": Subject("peer_trio_ws", "trio", variants=("plain", "tls", "deflate", "http2"), nowait=True),
+    "hypercorn": Subject("peer_hypercorn", "asyncio", roles=("server",), variants=("http2",)),
     "raw trio stream": Subject("peer_raw", "trio", variants=("plain", "tls"), raw=True),
     "websockets.trio": Subject("peer_websockets_trio", "trio"),
     "trio-websocket": Subject("peer_trio_websocket", "trio", variants=("plain", "tls")),
@@ -113,12 +116,12 @@ def read_arguments() -> tuple[Subject, Task]:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=SUBJECTS)
     parser.add_argument("role", choices=["server", "client"])
-    parser.add_argument("variant", choices=["plain", "tls", "deflate"])
+    parser.add_argument("variant", choices=["plain", "tls", "deflate", "http2"])
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--certificate", type=Path)
     options = parser.parse_args()
-    context = context_for(options.role, options.certificate) if options.variant == "tls" else None
-    return SUBJECTS[options.name], Task(options.role, options.variant, options.port, context)
+    context = context_for(options.role, options.certificate) if options.variant in ("tls", "http2") else None
+    return SUBJECTS[options.name], Task(options.role, options.variant, options.port, context, options.certificate)
 
 
 if __name__ == "__main__":
