@@ -112,6 +112,13 @@ def test_bytes_are_counted_in_ints_of_a_machine_word(value: float) -> None:
         Limits(max_message_size=value)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["h2_max_streams", "h2_stream_window"])
+def test_what_http2_has_31_bits_for_has_no_more(name: str) -> None:
+    assert getattr(Limits(**{name: 2**31 - 1}), name) == 2**31 - 1  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=rf"Limits\({name}=2147483648\): it must be at most"):
+        Limits(**{name: 2**31})  # type: ignore[arg-type]
+
+
 def test_what_may_be_nothing() -> None:
     assert Limits(max_message_size=0, max_body_size=0, close_linger=0, control_rate=0).max_message_size == 0
     optional = ("max_message_size", "max_fragments", "max_empty_fragments", "receive_buffer", "send_buffer")

@@ -71,7 +71,7 @@ async def test_each_request_gets_its_status(lines: list[str], status: int) -> No
         async with request.accept():
             pass
 
-    async with serving(handler, limits=Limits(close_linger=0.1)) as server:
+    async with serving(handler, limits=Limits(close_linger=0.1), close_timeout=0.1) as server:
         # The second request must never be answered: it would be a smuggled one.
         answer = await ask(server, head(*lines) + (b"" if status == 101 else head("GET /admin HTTP/1.1", "Host: x")))
         assert answer.startswith(b"HTTP/1.1 %d " % status)

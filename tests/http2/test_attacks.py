@@ -579,6 +579,15 @@ async def test_what_comes_for_a_stream_that_was_reset_is_dropped_up_to_its_windo
         assert await peer.goaway_code() == 0x5
 
 
+async def test_more_than_the_window_right_behind_a_reset_ends_the_connection(autojump_clock: MockClock) -> None:
+    async with raw_client(keep_open, limits=Limits(h2_stream_window=100)) as peer:
+        await peer.open(1)
+        await peer.send(RstStreamFrame(1, 8), DataFrame(1, bytes(100)))  # nobody has seen the reset yet
+        await peer.open(3)
+        await peer.send(RstStreamFrame(3, 8), DataFrame(3, bytes(101)))
+        assert await peer.goaway_code() == 0x5
+
+
 async def test_many_frames_at_once_let_others_run_between(autojump_clock: MockClock) -> None:
     steps = 0
 

@@ -21,11 +21,7 @@ async def show_stream(screen: Screen, check: Callable[[bool, str], None], url: s
     async with open_websocket_stream(url, ssl_context=context) as stream:
         for message in _MESSAGES:
             await stream.writable.send(message)
-        echoes = []
-        async for echo in stream.readable:
-            echoes.append(echo)
-            if len(echoes) == len(_MESSAGES):
-                break
+        echoes = [await stream.readable.receive() for _ in _MESSAGES]
         check(tuple(echoes) == _MESSAGES, f"the stream gave {echoes!r}")
         screen.fact("readable", f"{', '.join(map(repr, echoes))}, as they were written into writable")
         stream.close(3001, "read enough")
