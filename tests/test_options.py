@@ -114,9 +114,9 @@ def test_bytes_are_counted_in_ints_of_a_machine_word(value: float) -> None:
 
 @pytest.mark.parametrize("name", ["h2_max_streams", "h2_stream_window"])
 def test_what_http2_has_31_bits_for_has_no_more(name: str) -> None:
-    assert getattr(Limits(**{name: 2**31 - 1}), name) == 2**31 - 1  # type: ignore[arg-type]
+    assert getattr(Limits(**{name: 2**31 - 1}), name) == 2**31 - 1
     with pytest.raises(ValueError, match=rf"Limits\({name}=2147483648\): it must be at most"):
-        Limits(**{name: 2**31})  # type: ignore[arg-type]
+        Limits(**{name: 2**31})
 
 
 def test_what_may_be_nothing() -> None:
