@@ -28,6 +28,7 @@ class Socket:
     receive: Callable[[], Awaitable[Message]]
     send: Callable[[Message], Awaitable[object]]
     drain: Callable[[int], Awaitable[None]] | None = None
+    connection: object = None  # for Hands.broadcast
 
 
 @dataclass(slots=True)
@@ -36,6 +37,7 @@ class Hands:
 
     sockets: list[Socket] = field(default_factory=list)  # all that are open
     open_one: Callable[[], Awaitable[None]] | None = None
+    broadcast: Callable[[list[object], bytes], Awaitable[None]] | None = None  # None: a send for each
 
 
 async def obey(socket: Socket, hands: Hands, closed: type[Exception]) -> None:
@@ -77,13 +79,20 @@ async def carry_out(verb: str, numbers: list[int], socket: Socket, hands: Hands)
         for _ in range(count):
             await hands.open_one()
     elif verb == "broadcast":
-        payload = bytes(numbers[1])
-        others = [other.send for other in hands.sockets if other is not socket]
-        for _ in range(count):
-            for send_other in others:
-                await send_other(payload)
+        await broadcast(count, bytes(numbers[1]), [other for other in hands.sockets if other is not socket], hands)
     elif verb == "checkpoint":
         for _ in range(count):
             await trio.lowlevel.checkpoint()
     else:
         raise ValueError(f"no such order: {verb}")
+
+
+async def broadcast(count: int, payload: bytes, others: list[Socket], hands: Hands) -> None:
+    """Send so many messages to each, by what the library has for that."""
+    connections = [other.connection for other in others]
+    for _ in range(count):
+        if hands.broadcast is not None:
+            await hands.broadcast(connections, payload)
+        else:
+            for other in others:
+                await other.send(payload)

@@ -29,12 +29,19 @@ async def drain(websocket: trio_ws.WebSocket, count: int) -> None:
 
 def bind(websocket: trio_ws.WebSocket) -> Socket:
     """Give the methods their common form."""
-    return Socket(websocket.receive, websocket.send, partial(drain, websocket))
+    return Socket(websocket.receive, websocket.send, partial(drain, websocket), websocket)
+
+
+async def broadcast(connections: list[Any], payload: bytes) -> None:
+    """Send to all, and let others run."""
+    result = trio_ws.broadcast(connections, payload)
+    assert len(result.sent) == len(connections), "one was too slow"
+    await trio.lowlevel.checkpoint()
 
 
 async def main(task: Task) -> None:
     """Serve or connect, and obey."""
-    hands = Hands()
+    hands = Hands(broadcast=broadcast)
     options: dict[str, Any] = {
         "limits": trio_ws.Limits(max_message_size=BIG),
         "compression": trio_ws.Compression() if task.deflate else None,

@@ -7,7 +7,7 @@ from functools import partial
 import trio
 from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
-from websockets.trio.server import ServerConnection, serve
+from websockets.trio.server import ServerConnection, broadcast, serve
 
 from tests.benchmarks.orders import Hands, Socket, obey
 from tests.benchmarks.subjects import BIG, HOST, Task, say
@@ -15,11 +15,11 @@ from tests.benchmarks.subjects import BIG, HOST, Task, say
 
 async def main(task: Task) -> None:
     """Serve or connect, and obey."""
-    hands = Hands()
+    hands = Hands(broadcast=broadcast)
     compression = "deflate" if task.deflate else None
 
     async def handle(websocket: ServerConnection) -> None:
-        await obey(Socket(websocket.recv, websocket.send), hands, ConnectionClosed)
+        await obey(Socket(websocket.recv, websocket.send, connection=websocket), hands, ConnectionClosed)
 
     if task.role == "server":
         serving = partial(
@@ -45,7 +45,7 @@ async def main(task: Task) -> None:
 
     hands.open_one = open_one
     async with connecting() as websocket:
-        await obey(Socket(websocket.recv, websocket.send), hands, ConnectionClosed)
+        await obey(Socket(websocket.recv, websocket.send, connection=websocket), hands, ConnectionClosed)
 
 
 def _tls_port(server: object) -> int:
