@@ -9,7 +9,7 @@ bare checkpoints of trio.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -37,7 +37,7 @@ class Hands:
 
     sockets: list[Socket] = field(default_factory=list)  # all that are open
     open_one: Callable[[], Awaitable[None]] | None = None
-    broadcast: Callable[[list[object], bytes], Awaitable[None]] | None = None  # None: a send for each
+    broadcast: Callable[[list[Any], bytes], Awaitable[None]] | None = None  # None: a send for each
 
 
 async def obey(socket: Socket, hands: Hands, closed: type[Exception]) -> None:
