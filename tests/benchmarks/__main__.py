@@ -98,7 +98,8 @@ class Run:
 
 def describe(options: argparse.Namespace) -> Iterator[str]:
     """Say what was run, and where."""
-    yield f"Command: `{' '.join(['nox -s bench --', *options.groups])}`, {options.rounds} rounds"
+    words = [*options.groups, f"--rounds {options.rounds}"]
+    yield f"Command: `nox -s bench -- {' '.join(words)}`"
     yield f"Machine: {report.machine()}"
     yield "Libraries: " + ", ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES)
     yield f"C extension of trio_ws: {'yes' if COMPILED else 'no'}"
