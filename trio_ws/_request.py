@@ -109,7 +109,8 @@ class _Acceptance:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            await self._websocket.__aexit__(exc_type, exc, traceback)
+            # Bounded by close_timeout; cancelled, it ends at once: nothing is shielded.
+            await self._websocket.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102
         finally:
             self._request._accepted.discard(self._websocket)
 
