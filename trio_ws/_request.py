@@ -227,7 +227,9 @@ class WebSocketRequest:
     async def _drop_if_unanswered(self) -> None:
         """Wait for the answer; cancelled before there is one, the connection is gone: nobody else would end it."""
         try:
-            if not self._answered:
+            if self._answered:
+                await trio.lowlevel.checkpoint()
+            else:
                 await self._unanswered.park()
         finally:
             if not self._answered:
