@@ -45,7 +45,9 @@ def tests(session: nox.Session) -> None:
     """All tests that need nothing but Python, with branch coverage."""
     install(session, "test")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-m", "not interop and not network", *session.posargs)
+    # Two processes: with more, what tests measure of memory and time would say more of the machine than of the library.
+    pytest = ("pytest", "-n", "2", "--dist", "worksteal", "-m", "not interop and not network")
+    session.run("coverage", "run", "-m", *pytest, *session.posargs)
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
 
