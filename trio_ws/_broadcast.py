@@ -57,7 +57,7 @@ def broadcast(
     The message is written once, and compressed once for all connections that compress alike, so that a thousand
     listeners cost little more than a thousand system calls. It may go before messages that wait in ``send``.
 
-    This is synchronous, about 10 µs for each connection: with tens of thousands, call it on batches of them and let
+    This is synchronous, some 20 µs for each connection: with tens of thousands, call it on batches of them and let
     others run in between.
 
     Args:

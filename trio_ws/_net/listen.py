@@ -185,7 +185,7 @@ async def _listen_beside_others(host: str | None, port: int) -> list[socket.sock
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(address)
             sock.listen(_BACKLOG)
-    except BaseException:
+    except BaseException:  # failed: nothing is left open
         for sock in opened:
             sock.close()
         raise
