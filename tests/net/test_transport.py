@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from contextlib import contextmanager
@@ -19,7 +20,18 @@ from trio.testing import (
 )
 
 from trio_ws._net import transport as transport_module
-from trio_ws._net.transport import MOST_READ, READ_SIZE, SocketTransport, StreamTransport, detach_socket
+from trio_ws._net.transport import (
+    LARGE_WRITE,
+    LEAST_READ,
+    MOST_READ,
+    READ_SIZE,
+    UNSENT,
+    UNSENT_OF_LARGE,
+    SocketTransport,
+    StreamTransport,
+    detach_socket,
+    prepare_socket,
+)
 
 from ..raw import as_stream, open_files, read_all, reset, tcp_pair
 
@@ -333,6 +345,48 @@ async def test_a_large_frame_to_a_dead_peer_is_dropped_and_tells_why(
         assert (transport.unsent, transport.error) == (0, doled.takes)
 
 
+async def send_all_to(transport: Transport, peer: socket.socket) -> None:
+    peer.setblocking(False)
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            while peer.recv(2**20):
+                pass
+        if not transport.unsent:
+            return
+        await transport.drain()
+
+
+def lowat(transport: SocketTransport) -> int:
+    return transport._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+
+
+async def test_the_system_takes_more_at_once_of_what_is_large(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    prepare_socket(transport._sock)
+    writes: list[tuple[Callable[[], None], int]] = [
+        (lambda: transport.write(bytes(LARGE_WRITE - 1)), UNSENT),
+        (lambda: transport.write(bytes(LARGE_WRITE)), UNSENT_OF_LARGE),
+        (lambda: transport.write_large(b"head", bytes(LARGE_WRITE)), UNSENT_OF_LARGE),
+        (lambda: transport.write(b"small"), UNSENT),
+        (lambda: transport.write_large(b"head", bytes(LARGE_WRITE)), UNSENT_OF_LARGE),
+    ]
+    for write, size in writes:
+        write()
+        assert lowat(transport) == size
+        await send_all_to(transport, peer)
+
+
+async def test_a_system_that_cannot_be_told_what_to_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()  # Unix sockets have no such option
+    transport = SocketTransport(prepare_socket(ours))
+    with theirs, aborting(transport):
+        transport.write(bytes(LARGE_WRITE))
+        assert transport.error is None
+        monkeypatch.setattr(transport_module, "_TCP_NOTSENT_LOWAT", None)
+        transport.write(b"small")
+        await send_all_to(transport, theirs)
+
+
 # Reading ahead.
 
 
@@ -444,11 +498,12 @@ async def test_reads_are_larger_while_they_are_full(pair: tuple[SocketTransport,
             asked.append(size)
             return bytes(min(size, here.pop(0)))
 
-    here = [READ_SIZE - 1, READ_SIZE, MOST_READ, READ_SIZE + 1, READ_SIZE, 1]
+    few = LEAST_READ
+    here = [few - 1, few, READ_SIZE - 1, READ_SIZE, MOST_READ, READ_SIZE + 1, READ_SIZE, few + 1, few, few, 1]
     transport._sock = flooded = Flooded(fileno=transport._sock.detach())
     while here:
         transport.read()
-    assert asked == [READ_SIZE, READ_SIZE, MOST_READ, MOST_READ, MOST_READ, READ_SIZE]
+    assert asked == [few, few, *[READ_SIZE] * 2, *[MOST_READ] * 3, *[READ_SIZE] * 2, few, READ_SIZE]
     transport._sock = socket.socket(fileno=flooded.detach())
 
 

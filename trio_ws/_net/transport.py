@@ -16,16 +16,19 @@ from .._transport import Transport
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+# Bytes that a read asks for: more when all that came, less when less would have done, as room that stays empty costs.
+LEAST_READ = 2**12
 READ_SIZE = 2**16
-MOST_READ = 2**18  # bytes, when they come faster than they are read
+MOST_READ = 2**18
 DRAIN_LIMIT = 16  # reads
 LAST_WORDS_PASSES = 5  # of the scheduler
 
-_TCP_OPTIONS = [
-    (getattr(socket, name), value)
-    for name, value in (("TCP_NODELAY", 1), ("TCP_NOTSENT_LOWAT", 2**14))
-    if hasattr(socket, name)
-]
+# Bytes that the system holds and has not sent, at most. What has been begun nothing can overtake, so the system may as
+# well have much of a large frame at once: each time that it has to be waited for costs more than copying 64 KiB.
+UNSENT = 2**14
+UNSENT_OF_LARGE = 2**20
+LARGE_WRITE = 2**16
+_TCP_NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 _NOTHING = memoryview(b"")
 _AGAIN = (BlockingIOError, InterruptedError)
@@ -38,10 +41,20 @@ def detach_socket(stream: trio.SocketStream) -> socket.socket:
 
 def prepare_socket(sock: socket.socket) -> socket.socket:
     """Set what trio's streams set: small writes go at once, and little waits in the system that is not yet sent."""
-    for option, value in _TCP_OPTIONS:
-        with contextlib.suppress(OSError):  # a Unix socket has none
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    with contextlib.suppress(OSError):  # a Unix socket has no such options
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        limit_unsent(sock, UNSENT)
     return sock
+
+
+def limit_unsent(sock: socket.socket, size: int) -> None:
+    """Set how many bytes the system takes beyond what it can send, where it can be told.
+
+    Raises:
+        OSError: the socket has no such option.
+    """
+    if _TCP_NOTSENT_LOWAT is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, size)
 
 
 def _plain_address(address: object) -> object:
@@ -73,6 +86,7 @@ class SocketTransport(Transport):
         "_remote",
         "_skip",
         "_sock",
+        "_wide",
         "unsent",
     )
 
@@ -88,10 +102,11 @@ class SocketTransport(Transport):
         self._now = _NOTHING  # what a write could not send, not copied
         self._later = bytearray()  # what was written after that
         self.unsent = 0
+        self._wide = False  # the system takes much: UNSENT_OF_LARGE
         self._ahead: bytes | None = None  # read before read() was called
         self._misses = 0  # reads in a row that were tried too early
         self._skip = 0  # waits before one is tried again
-        self._read_size = READ_SIZE
+        self._read_size = LEAST_READ
         self._closed = False
         self.error = None
         self._local: object = None
@@ -115,6 +130,8 @@ class SocketTransport(Transport):
             self._later += data
             self.unsent += len(data)
             return
+        if len(data) >= LARGE_WRITE or self._wide:
+            self._suit(len(data))
         try:
             sent = self._sock.send(data)
         except _AGAIN:
@@ -130,6 +147,7 @@ class SocketTransport(Transport):
         if self.unsent or self.error is not None or self._closed:
             self.write(head + payload)
             return
+        self._suit(len(payload))
         try:
             sent = self._sock.sendmsg([head, payload])
         except _AGAIN:
@@ -142,6 +160,14 @@ class SocketTransport(Transport):
             self._now = memoryview(head + payload)[sent:]
         elif self.unsent:
             self._now = memoryview(payload)[sent - len(head) :]
+
+    def _suit(self, size: int) -> None:
+        """Have the system take as much as suits a write of this size."""
+        wide = size >= LARGE_WRITE
+        if wide is not self._wide:
+            self._wide = wide
+            with contextlib.suppress(OSError):
+                limit_unsent(self._sock, UNSENT_OF_LARGE if wide else UNSENT)
 
     async def drain(self) -> None:
         if self._closed or not self.unsent:
@@ -198,9 +224,9 @@ class SocketTransport(Transport):
             self.error = error
             return b""
         if len(data) == size:
-            self._read_size = MOST_READ
-        elif size > READ_SIZE and len(data) <= READ_SIZE:
-            self._read_size = READ_SIZE
+            self._read_size = READ_SIZE if size < READ_SIZE else MOST_READ
+        elif size > LEAST_READ and len(data) <= READ_SIZE:
+            self._read_size = READ_SIZE if len(data) > LEAST_READ else LEAST_READ
         return data
 
     def wake(self) -> None:
