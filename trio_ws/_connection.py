@@ -31,7 +31,8 @@ from ._close import POLICY_VIOLATION
 from ._exceptions import RemoteProtocolError
 from ._lifecycle import NEVER, Lifecycle
 from ._statistics import Statistics
-from ._wire.protocol import LARGE, OPEN, State
+from ._wire.frames import LARGE
+from ._wire.protocol import OPEN, State
 from ._wire.reader import Piece, Ping, Pong, Start, weigh
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Connection(Lifecycle):
             if protocol.state is not OPEN or protocol.failure is not None:  # is_open()
                 raise self.closed_error()
             if (
-                type(message) is bytes
+                (type(message) is bytes or type(message) is str)
                 and len(message) >= LARGE
                 and (large := protocol.encode_large(message, compress)) is not None
             ):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ._waiters import Waiters
-from ._wire.frames import LargeFrame
+from ._wire.frames import LargeFrame, masked_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,10 +182,13 @@ class Outbox:
 
     def _send(self, data: bytes | LargeFrame) -> None:
         self.bytes_sent += len(data)
-        if isinstance(data, LargeFrame):
+        if not isinstance(data, LargeFrame):
+            self._transport.write(data)
+        elif data.mask is None:
             self._transport.write_large(data.head, data.payload)
         else:
-            self._transport.write(data)
+            for piece in masked_pieces(data.head, data.payload, data.mask):
+                self._transport.write(piece)
         if self._transport.unsent:
             self._see_to_flushing()
 

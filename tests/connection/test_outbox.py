@@ -12,7 +12,7 @@ from trio.testing import MockClock, assert_no_checkpoints, wait_all_tasks_blocke
 
 from tests.connection.memory import MemoryTransport, transport_pair
 from trio_ws._outbox import BATCH_SIZE, Outbox
-from trio_ws._wire.frames import LargeFrame, frame_bytes
+from trio_ws._wire.frames import PIECE, LargeFrame, frame_bytes
 
 
 class Sink(MemoryTransport):
@@ -140,6 +140,20 @@ async def test_a_large_frame_goes_alone_and_nothing_goes_into_it(autojump_clock:
         assert await way.clear() == whole + b"held-pong-one" + whole + b"-two-three"
         assert way.outbox.buffered == 0
         assert way.outbox.bytes_sent == len(way.sink.written)
+
+
+async def test_a_large_masked_frame_goes_in_pieces_and_nothing_goes_between(autojump_clock: MockClock) -> None:
+    large = LargeFrame(0x82, bytes(2 * PIECE + 1), b"mask")
+    whole = large.head + b"mask" * (PIECE // 2) + b"m"
+    async with way_out(limit=None) as way:
+        way.outbox.write_large(large)
+        assert [len(data) for data in way.sink.writes] == [len(large.head) + PIECE, PIECE, 1]
+        way.block()
+        way.outbox.write_large(large)
+        way.outbox.write(b"-one")
+        way.outbox.write_pong(b"-pong")
+        assert await way.clear() == whole + b"held-pong" + whole + b"-one"
+        assert (way.outbox.buffered, way.outbox.bytes_sent) == (0, len(way.sink.written))
 
 
 async def test_the_newest_pong_waits_and_goes_before_the_frames(autojump_clock: MockClock) -> None:

@@ -9,8 +9,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from trio_ws import CloseInfo, Compression, Limits, LocalProtocolError, RemoteProtocolError
 from trio_ws._wire.deflate import DeflateParameters, PerMessageDeflate
-from trio_ws._wire.protocol import LARGE, TRANSITIONS, Message, Move, State, WebSocketProtocol
+from trio_ws._wire.frames import LARGE, PIECE, masked_pieces
+from trio_ws._wire.protocol import TRANSITIONS, Message, Move, State, WebSocketProtocol
 from trio_ws._wire.reader import Close, Event, Ping, Pong
+from trio_ws._wire.speedups import write_frame
 
 # Every state with every move: where it leads, None where it is forbidden.
 MOVES: dict[tuple[State, Move], State | None] = {
@@ -140,13 +142,26 @@ def test_a_large_message_of_a_server_is_not_copied() -> None:
     large = protocol().encode_large(message, None)
     assert large is not None
     assert large.payload is message
+    assert large.mask is None
     assert large.head + large.payload == protocol().encode_message(message)
-    assert protocol(is_client=True).encode_large(message, None) is None
+
+
+@pytest.mark.parametrize("message", [b"0123456" * LARGE, "\xe4\xf6\xfc" * LARGE, bytes(2 * PIECE)])
+def test_a_large_message_of_a_client_is_masked_piece_by_piece(message: str | bytes) -> None:
+    large = protocol(is_client=True).encode_large(message, None)
+    assert large is not None
+    assert large.mask is not None
+    pieces = list(masked_pieces(large.head, large.payload, large.mask))
+    assert [len(piece) for piece in pieces[1:-1]] == [PIECE] * (len(pieces) - 2)
+    first, payload = (0x81, message.encode()) if isinstance(message, str) else (0x82, message)
+    assert b"".join(pieces) == write_frame(first, payload, large.mask)
+    assert len(large) == len(b"".join(pieces))
 
 
 @pytest.mark.parametrize(("compress", "compressed"), [(None, True), (True, True), (False, False)])
 def test_a_large_message_that_is_compressed_is_no_exception(compress: bool | None, compressed: bool) -> None:
-    assert (protocol(deflate=True).encode_large(bytes(LARGE), compress) is None) is compressed
+    for message in (bytes(LARGE), "\0" * LARGE):
+        assert (protocol(deflate=True).encode_large(message, compress) is None) is compressed
 
 
 def test_nothing_is_compressed_that_was_not_agreed() -> None:

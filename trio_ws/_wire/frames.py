@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import enum
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from .masking import new_mask
+from .masking import apply_mask, new_mask
 from .speedups import write_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Opcode(enum.IntEnum):
@@ -34,25 +37,39 @@ MAX_CONTROL: Final = 125
 OPCODES: Final = frozenset(int(opcode) for opcode in Opcode)
 
 
+LARGE: Final = 2**16  # bytes of payload
+PIECE: Final = 2**17  # bytes that are masked at once: they are still near at hand when they are sent
+
 _LARGE_HEAD = struct.Struct("!BBQ")
 
 
 class LargeFrame:
-    """A frame whose payload is sent from where it is, since copying it would cost more than sending it.
+    """A frame that is not put together, since copying all of it would cost more than sending it.
 
     Args:
         first: its first byte.
-        payload: at least 64 KiB, without a mask.
+        payload: at least :data:`LARGE` bytes.
+        mask: four bytes to mask it with, or None.
     """
 
-    __slots__ = ("head", "payload")
+    __slots__ = ("head", "mask", "payload")
 
-    def __init__(self, first: int, payload: bytes) -> None:
-        self.head = _LARGE_HEAD.pack(first, LENGTH_64, len(payload))
+    def __init__(self, first: int, payload: bytes, mask: bytes | None = None) -> None:
+        mask_bit = 0 if mask is None else MASKED
+        self.head = _LARGE_HEAD.pack(first, LENGTH_64 | mask_bit, len(payload)) + (mask or b"")
+        self.mask = mask
         self.payload = payload
 
     def __len__(self) -> int:
         return len(self.head) + len(self.payload)
+
+
+def masked_pieces(head: bytes, payload: bytes, mask: bytes) -> Iterator[bytes]:
+    """Give a frame that is masked piece by piece."""
+    view = memoryview(payload)
+    for start in range(0, len(view), PIECE):
+        yield head + apply_mask(view[start : start + PIECE], mask)
+        head = b""
 
 
 def frame_bytes(

@@ -69,8 +69,6 @@ _LOST: Final = State.LOST
 _TEXT = FIN | Opcode.TEXT
 _BINARY = FIN | Opcode.BINARY
 
-LARGE = 2**16  # bytes
-
 Message = str | bytes | bytearray | memoryview
 
 
@@ -195,17 +193,16 @@ class WebSocketProtocol:
             first, payload = first | RSV1, deflate.deflater.compress(payload)
         return write_frame(first, payload, new_mask() if self._is_client else None)
 
-    def encode_large(self, message: bytes, compress: bool | None) -> LargeFrame | None:
-        """Write a message of :data:`LARGE` bytes or more without copying it, or leave it to :meth:`encode_message`.
+    def encode_large(self, message: str | bytes, compress: bool | None) -> LargeFrame | None:
+        """Write a message of :data:`.LARGE` or more, not put together, or leave it to :meth:`encode_message`.
 
-        The connection is open; ``compress`` is as there.
+        The connection is open; ``compress`` is as there, and so is what is raised.
         """
+        first, payload = (_TEXT, message.encode()) if isinstance(message, str) else (_BINARY, message)
         deflate = self._deflate
-        if self._is_client or (
-            deflate is not None and (len(message) >= deflate.threshold if compress is None else compress)
-        ):
+        if deflate is not None and (len(payload) >= deflate.threshold if compress is None else compress):
             return None
-        return LargeFrame(_BINARY, message)
+        return LargeFrame(first, payload, new_mask() if self._is_client else None)
 
     def encode_prepared(self, prepared: PreparedMessage, compress: bool | None = None) -> bytes:
         """Write a message that goes to several; it is compressed by itself, if at all. ``compress`` is as above."""
