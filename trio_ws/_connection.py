@@ -33,7 +33,8 @@ from ._lifecycle import NEVER, Lifecycle
 from ._statistics import Statistics
 from ._wire.frames import LARGE
 from ._wire.protocol import OPEN, State
-from ._wire.reader import Piece, Ping, Pong, Start, weigh
+from ._wire.reader import Piece, Ping, Pong, Start
+from ._wire.speedups import weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,8 +183,17 @@ class Connection(Lifecycle):
                     raise self.closed_error()
                 if self.reading or self.stalled:
                     await self._receivers.park()
-                else:
+                elif self._more:
                     await self.read_more()
+                else:
+                    self.reading += 1  # as in read_more(), with two coroutines less
+                    try:
+                        await self.transport.readable()
+                    except trio.ClosedResourceError:
+                        pass
+                    finally:
+                        self.reading -= 1
+                    self._read()
             return self.take()
         finally:
             if self._receivers:
@@ -291,8 +301,18 @@ class Connection(Lifecycle):
         room = self._receive_limit - self._inbox_size
         room = MOST_AT_ONCE if room > MOST_AT_ONCE else 1 if room < 1 else room  # max() and min() cost more
         self._more = protocol.read_events(events, FRAMES_AT_ONCE, room, data)
+        if self._inbox is _EMPTY:
+            self._inbox = deque()
         try:
-            self._deliver(events)
+            for event in events:
+                kind = type(event)
+                if kind is bytes or kind is str:
+                    if not self._dropping:
+                        self._inbox.append(event)  # type: ignore[arg-type]  # narrowed by its exact type: faster
+                        self._inbox_size += weigh(event)  # type: ignore[arg-type]
+                        self.counters.messages_received += 1
+                else:
+                    self._control(event)  # nothing counts after a breach (RFC 6455 §7.1.7), which is raised
         except RemoteProtocolError as failure:
             protocol.failure = failure
         if protocol.failure is not None:
@@ -303,21 +323,6 @@ class Connection(Lifecycle):
             self.keepalive.stop()
         elif self._multiplexed and not self._more:
             self._give_back()
-
-    def _deliver(self, events: list[Event]) -> None:
-        """Hand out events; nothing counts after a breach (RFC 6455 §7.1.7), which is raised."""
-        if self._inbox is _EMPTY:
-            self._inbox = deque()
-        inbox, counters = self._inbox, self.counters
-        for event in events:
-            kind = type(event)
-            if kind is str or kind is bytes:
-                if not self._dropping:
-                    inbox.append(event)  # type: ignore[arg-type]  # narrowed by its exact type, which is faster
-                    self._inbox_size += weigh(event)  # type: ignore[arg-type]
-                    counters.messages_received += 1
-            else:
-                self._control(event)
 
     def _control(self, event: Event) -> None:
         if isinstance(event, Ping):

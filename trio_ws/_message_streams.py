@@ -20,7 +20,7 @@ from ._close import INTERNAL_ERROR
 from ._exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
 from ._pieces import Incoming
 from ._wire.frames import Opcode
-from ._wire.reader import weigh
+from ._wire.speedups import weigh
 
 if TYPE_CHECKING:
     from types import TracebackType

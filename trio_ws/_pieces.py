@@ -6,7 +6,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from ._waiters import Waiters
-from ._wire.reader import Piece, Start, weigh
+from ._wire.reader import Piece, Start
+from ._wire.speedups import weigh
 
 
 @dataclass(slots=True, eq=False)

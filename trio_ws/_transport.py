@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Awaitable
 
 
 class Transport(abc.ABC):
@@ -59,6 +60,14 @@ class Transport(abc.ABC):
     @abc.abstractmethod
     async def wait_readable(self) -> None:
         """Wait until :meth:`read` may have something to give, or someone called :meth:`wake`; a checkpoint."""
+
+    def readable(self) -> Awaitable[None]:
+        """Do as :meth:`wait_readable`, which may take a coroutine more for it.
+
+        Raises:
+            trio.ClosedResourceError: someone called :meth:`wake`, or so it may.
+        """
+        return self.wait_readable()
 
     @abc.abstractmethod
     def read(self) -> bytes | None:

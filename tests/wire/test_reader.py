@@ -11,7 +11,8 @@ import pytest
 from trio_ws import CloseInfo, Limits, MessageTooBig, RemoteProtocolError
 from trio_ws._wire.deflate import Deflater, Inflater
 from trio_ws._wire.frames import Opcode, frame_bytes
-from trio_ws._wire.reader import MESSAGE_OVERHEAD, Close, Event, MessageReader, Ping, Pong
+from trio_ws._wire.pure import MESSAGE_OVERHEAD
+from trio_ws._wire.reader import Close, Event, MessageReader, Ping, Pong
 
 EMPTY_BLOCK = b"\x00\x00\x00\xff\xff"
 

@@ -271,6 +271,8 @@ def test_both_take_alike(
         ("write_frame", (2**70, b"", None), OverflowError),
         ("write_frame", (0x82, "", None), TypeError),
         ("write_frame", (0x82, b"", b""), ValueError),
+        ("weigh", (), TypeError),
+        ("weigh", (1,), TypeError),
         ("new_buffer", (), TypeError),
         ("new_buffer", ("1",), TypeError),
         ("new_buffer", (2**70,), OverflowError),
@@ -294,6 +296,17 @@ def test_a_wrong_call_is_an_exception(
 ) -> None:
     with pytest.raises(error):
         getattr(compiled, name)(*arguments)
+
+
+# ---- what a message is counted with ----
+
+
+@pytest.mark.parametrize(
+    ("message", "size"),
+    [(b"", 0), (b"\xff" * 300, 300), ("", 0), ("x" * 300, 300), ("\xe4", 4), ("x\u20ac", 8), ("\U0001f600" * 9, 36)],
+)
+def test_text_is_counted_with_the_most_that_it_can_take(module: ModuleType, message: str | bytes, size: int) -> None:
+    assert module.weigh(message) == size + pure.MESSAGE_OVERHEAD
 
 
 # ---- messages that come in several reads ----

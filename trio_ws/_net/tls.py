@@ -15,7 +15,7 @@ import trio
 from .._transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
 PLAIN_SIZE = 2**14  # what a record holds at most (RFC 8446 §5.1): a read leaves nothing of one
 WRITE_SIZE = 2**17  # of a large payload, encrypted at once
@@ -154,10 +154,13 @@ class TLSTransport(Transport):
             await self._below.drain()
 
     async def wait_readable(self) -> None:
+        with contextlib.suppress(trio.ClosedResourceError):
+            await self.readable()
+
+    def readable(self) -> Awaitable[None]:
         if self._unread or self._ended:
-            await trio.lowlevel.checkpoint()
-        else:
-            await self._below.wait_readable()
+            return trio.lowlevel.checkpoint()  # noqa: ASYNC105  # handed on
+        return self._below.readable()
 
     def read(self) -> bytes | None:
         if self._ended:

@@ -183,14 +183,13 @@ class SocketTransport(Transport):
                 self.write(later)
 
     async def wait_readable(self) -> None:
+        with contextlib.suppress(trio.ClosedResourceError):  # from wake() or abort()
+            await self.readable()
+
+    def readable(self) -> Awaitable[None]:
         if self._closed or self._has_more():
-            await trio.lowlevel.checkpoint()
-            return
-        # Not contextlib: this is the hot path. The exception comes from wake() or abort().
-        try:  # noqa: SIM105
-            await trio.lowlevel.wait_readable(self._sock)
-        except trio.ClosedResourceError:
-            pass
+            return trio.lowlevel.checkpoint()  # noqa: ASYNC105  # handed on
+        return trio.lowlevel.wait_readable(self._sock)  # noqa: ASYNC105
 
     def _has_more(self) -> bool:
         """Read ahead where that is likely to give something, since a wait costs more than three reads.

@@ -277,6 +277,29 @@ take_messages(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nar
 }
 
 static PyObject *
+weigh(PyObject *Py_UNUSED(module), PyObject *message)
+{
+    long long size = PyObject_Length(message);
+    PyObject *answer;
+    int ascii;
+
+    if (size < 0) {
+        return NULL;
+    }
+    if (PyUnicode_Check(message)) {
+        if ((answer = PyObject_CallMethod(message, "isascii", NULL)) == NULL) {
+            return NULL;
+        }
+        ascii = PyObject_IsTrue(answer);
+        Py_DECREF(answer);
+        if (!ascii) {
+            size *= 4;
+        }
+    }
+    return PyLong_FromLongLong(size + OVERHEAD);
+}
+
+static PyObject *
 new_buffer(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
 {
     Py_ssize_t size;
@@ -330,6 +353,7 @@ static PyMethodDef methods[] = {
     {"write_frame", (PyCFunction)(void (*)(void))write_frame, METH_FASTCALL, NULL},
     {"new_buffer", (PyCFunction)(void (*)(void))new_buffer, METH_FASTCALL, NULL},
     {"fill", (PyCFunction)(void (*)(void))fill, METH_FASTCALL, NULL},
+    {"weigh", weigh, METH_O, NULL},
     {"take_messages", (PyCFunction)(void (*)(void))take_messages, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -113,6 +113,18 @@ def fill(buffer: bytes | bytearray, at: int, data: bytes, start: int, stop: int,
         buffer[at : at + size] = piece if mask is None else apply_mask(piece, mask)
 
 
+def weigh(message: str | bytes, /) -> int:
+    """Tell how many bytes a message, or a piece of one, is counted with while it waits.
+
+    Text that is not ASCII is counted with four bytes for each character: it never has more, neither in memory nor in
+    UTF-8, and how many it has would cost as much to find out as to decode it.
+    """
+    size = len(message)
+    if type(message) is str and not message.isascii():
+        size *= 4
+    return size + MESSAGE_OVERHEAD
+
+
 def take_messages(
     data: bytes, position: int, mask_bit: int, limit: int, budget: int, room: float, messages: Messages, /
 ) -> tuple[int, int, float]:

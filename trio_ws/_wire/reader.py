@@ -48,8 +48,7 @@ from .frames import (
     Opcode,
 )
 from .masking import apply_mask, rotate_mask
-from .pure import MESSAGE_OVERHEAD as MESSAGE_OVERHEAD
-from .speedups import fill, new_buffer, take_messages
+from .speedups import fill, new_buffer, take_messages, weigh
 
 if TYPE_CHECKING:
     from .._options import Limits
@@ -442,18 +441,6 @@ class MessageReader:
             return self._utf8.decode(piece, final)
         except UnicodeDecodeError:
             raise RemoteProtocolError("text is not UTF-8", INVALID_DATA) from None
-
-
-def weigh(message: str | bytes) -> int:
-    """Tell how many bytes a message, or a piece of one, is counted with while it waits.
-
-    Text that is not ASCII is counted with four bytes for each character: it never has more, neither in memory nor in
-    UTF-8, and how many it has would cost as much to find out as to decode it.
-    """
-    size = len(message)
-    if type(message) is str and not message.isascii():
-        size *= 4
-    return size + MESSAGE_OVERHEAD
 
 
 def _long_length(raw: bytes) -> int:
