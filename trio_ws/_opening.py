@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from ._connection import Connection
 from ._instrument import Instruments, check_instruments
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from ._wire.headers import Headers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class Opened(NamedTuple):
     """What an opening handshake has led to, on either side.
 
     Attributes:

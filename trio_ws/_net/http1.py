@@ -1,14 +1,13 @@
 """HTTP/1.1 heads over a transport: one request, one answer. The only module that knows h11.
 
-h11 parses and writes; what it would let pass and RFC 9112 or a limit of ours forbids is refused here before it sees it:
+h11 parses; what it would let pass and RFC 9112 or a limit of ours forbids is refused here before it sees it:
 bare CR and LF, folded lines, heads that are too large. Every byte is looked at once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import h11
 import trio
@@ -33,9 +32,13 @@ _BLANK_LINE = b"\r\n\r\n"
 _OURS = ("connection", "content-length", "transfer-encoding")
 _KNOWN_STATUS = frozenset(status.value for status in HTTPStatus)
 
+# What h11 must know of a request to understand its answer. It is not what goes out: its headers were checked already.
+_UPGRADE = h11.Request(method="GET", target="/", headers=[("Host", "example.com"), ("Upgrade", "websocket")])
+_CONNECT = h11.Request(method="CONNECT", target="example.com:80", headers=[("Host", "example.com:80")])
+_NO_BODY = h11.EndOfMessage()
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestHead:
+
+class RequestHead(NamedTuple):
     """The head of a request."""
 
     method: str
@@ -114,8 +117,12 @@ def answer_bytes(status: int, headers: list[tuple[str, str]], body: bytes = b"",
         if status not in BODILESS:  # RFC 9110 §8.6
             fields.append(("Content-Length", str(len(body))))
         fields = dated([*fields, ("Connection", option)])
-    head = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in fields)]
-    return "\r\n".join(head).encode("latin-1") + _BLANK_LINE + (b"" if to_head else body)
+    return _head_bytes(f"HTTP/1.1 {status} {reason}", fields) + (b"" if to_head else body)
+
+
+def _head_bytes(first_line: str, fields: list[tuple[str, str]]) -> bytes:
+    lines = [first_line, *[f"{name}: {value}" for name, value in fields]]
+    return "\r\n".join(lines).encode("latin-1") + _BLANK_LINE
 
 
 async def send_answer(transport: Transport, answer: bytes, limits: Limits) -> None:
@@ -158,7 +165,7 @@ class Http1Exchange:
         """Answer 101; the transport is the WebSocket's from here on. Returns what was answered, and agreed."""
         fields, agreement = http1_answer(self.request, protocol=protocol, compression=compression, headers=headers)
         self.transport.write(answer_bytes(HTTPStatus.SWITCHING_PROTOCOLS, fields))
-        return Headers(fields), agreement
+        return Headers.of_pairs(fields), agreement
 
     async def refuse(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         """Answer with another status."""
@@ -176,7 +183,8 @@ async def upgrade(transport: Transport, handshake: ClientHandshake, limits: Limi
         InvalidHandshake: the answer is no HTTP, or there is none.
         OSError: the transport broke.
     """
-    connection = await _ask(transport, *handshake.http1_request(), limits)
+    method, target, fields = handshake.http1_request()
+    connection = await _ask(transport, _UPGRADE, f"{method} {target} HTTP/1.1", fields, limits)
     try:
         answer = await _read_answer(transport, connection, limits)
     except (HeadError, h11.RemoteProtocolError) as error:
@@ -205,7 +213,9 @@ async def open_tunnel(transport: Transport, authority: str, headers: Headers, li
 
     Source: RFC 9110 §9.3.6.
     """
-    connection = await _ask(transport, "CONNECT", authority, [("Host", authority), *headers.raw], limits)
+    connection = await _ask(
+        transport, _CONNECT, f"CONNECT {authority} HTTP/1.1", [("Host", authority), *headers.raw], limits
+    )
     try:
         answer = await _read_answer(transport, connection, limits)
     except (HeadError, h11.RemoteProtocolError) as error:
@@ -226,13 +236,13 @@ async def open_tunnel(transport: Transport, authority: str, headers: Headers, li
 
 
 async def _ask(
-    transport: Transport, method: str, target: str, headers: list[tuple[str, str]], limits: Limits
+    transport: Transport, kind: h11.Request, first_line: str, fields: list[tuple[str, str]], limits: Limits
 ) -> h11.Connection:
-    """Send a request that has no body."""
+    """Send a request that has no body, and whose fields were checked."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=limits.max_head_size)
-    request = h11.Request(method=method, target=target, headers=_encode_headers(headers))
-    transport.write(connection.send(request) or b"")
-    connection.send(h11.EndOfMessage())
+    connection.send(kind)
+    connection.send(_NO_BODY)
+    transport.write(_head_bytes(first_line, fields))
     while transport.unsent:
         await transport.drain()
     return connection
@@ -288,26 +298,22 @@ def _check_lines(buffer: bytearray, start: int, stop: int, limits: Limits) -> No
         text = f"the head has over {limits.max_head_size} bytes"
         raise HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
     # RFC 9112 §2.2: a bare LF may end a line, for the lenient; that two parsers differ on it is how smuggling works.
-    position = buffer.find(b"\n", start, stop)
-    while position >= 0:
-        if buffer[position - 1] != 0x0D:
-            raise HeadError(HTTPStatus.BAD_REQUEST, "a line ends with a bare LF")
-        position = buffer.find(b"\n", position + 1, stop)
+    if buffer.count(b"\n", start, stop) != buffer.count(b"\r\n", max(0, start - 1), stop):
+        raise HeadError(HTTPStatus.BAD_REQUEST, "a line ends with a bare LF")
 
 
 def _check_head(head: bytes, limits: Limits) -> None:
     first, *lines = head[: -len(_BLANK_LINE)].split(b"\r\n")
     if len(lines) > limits.max_headers:
         raise HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {limits.max_headers} header lines")
-    for line in (first, *lines):
-        if line.translate(None, _CONTROLS) != line:
-            raise HeadError(HTTPStatus.BAD_REQUEST, "a control character")  # a bare CR, NUL: RFC 9110 §5.5
-    for line in lines:
-        if line[:1] in (b" ", b"\t"):
-            raise HeadError(HTTPStatus.BAD_REQUEST, "a folded header line")  # RFC 9112 §5.2
-        if len(line) > limits.max_header_line:
-            text = f"a header line has over {limits.max_header_line} bytes"
-            raise HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
+    text = b"".join((first, *lines))
+    if len(text.translate(None, _CONTROLS)) != len(text):
+        raise HeadError(HTTPStatus.BAD_REQUEST, "a control character")  # a bare CR, NUL: RFC 9110 §5.5
+    if b"\r\n " in head or b"\r\n\t" in head:
+        raise HeadError(HTTPStatus.BAD_REQUEST, "a folded header line")  # RFC 9112 §5.2
+    if max(map(len, lines), default=0) > limits.max_header_line:
+        message = f"a header line has over {limits.max_header_line} bytes"
+        raise HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, message)
 
 
 async def _read_body(transport: Transport, connection: h11.Connection, rest: bytes, limits: Limits) -> bytes:
@@ -332,9 +338,5 @@ async def _read_body(transport: Transport, connection: h11.Connection, rest: byt
     return bytes(body[: limits.max_body_size])
 
 
-def _encode_headers(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
-
-
 def _decode_headers(headers: h11._headers.Headers) -> Headers:
-    return Headers([(name.decode("ascii"), value.decode("latin-1")) for name, value in headers.raw_items()])
+    return Headers.of_pairs([(name.decode("ascii"), value.decode("latin-1")) for name, value in headers.raw_items()])

@@ -111,13 +111,13 @@ class ClientHandshake:
             ("Sec-WebSocket-Key", self._key),
             *self._fields,
         ]
-        self._request_headers = Headers(fields)
+        self._request_headers = Headers.of_pairs(fields)
         return "GET", self._url.target, fields
 
     def http2_request(self) -> list[tuple[str, str]]:
         """Make the header block of an extended CONNECT; no key, no Host, no Upgrade (RFC 8441 §5)."""
         fields = [(name.lower(), value) for name, value in self._fields]
-        self._request_headers = Headers([("host", self._host), *fields])
+        self._request_headers = Headers.of_pairs([("host", self._host), *fields])
         return [
             (":method", "CONNECT"),
             (":protocol", "websocket"),
@@ -193,7 +193,7 @@ def read_http2_answer(fields: list[tuple[str, str]]) -> tuple[int, Headers]:
     status = pseudo.get(":status", "")
     if len(status) != 3 or not status.isascii() or not status.isdecimal() or not "200" <= status < "600":
         raise InvalidHandshake(f"the server's answer has no status: {status!r:.256}")
-    return int(status), Headers(ordinary)
+    return int(status), Headers.of_pairs(ordinary)
 
 
 def _choose_host(url: WebSocketURL, added: Headers) -> str:

@@ -6,6 +6,7 @@ Source: RFC 9110 §5 and §5.6, RFC 6455 §9.1.
 
 from __future__ import annotations
 
+import itertools
 import string
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -39,7 +40,14 @@ class Headers(Mapping[str, str]):
 
     def __init__(self, fields: HeadersLike = ()) -> None:
         self._fields: tuple[tuple[str, str], ...] | str = fields.raw if isinstance(fields, Headers) else _pairs(fields)
-        self._by_name: dict[str, str] | None = None
+        self._by_name: dict[str, list[str]] | None = None
+
+    @classmethod
+    def of_pairs(cls, pairs: Iterable[tuple[str, str]]) -> Headers:
+        """Make them of what is known to be pairs of str, since we have made it: looking again takes as long."""
+        headers = cls.__new__(cls)
+        headers._fields, headers._by_name = tuple(pairs), None
+        return headers
 
     @property
     def raw(self) -> tuple[tuple[str, str], ...]:
@@ -55,33 +63,30 @@ class Headers(Mapping[str, str]):
         Fields that have line ends, which no message can have, are left as they are.
         """
         if self._fields and not isinstance(self._fields, str):
-            packed = "\n".join(text for field in self._fields for text in field)
+            packed = "\n".join(itertools.chain.from_iterable(self._fields))
             if packed.count("\n") == 2 * len(self._fields) - 1:
                 self._fields = packed
         self._by_name = None
 
     @property
-    def _joined(self) -> dict[str, str]:
+    def _grouped(self) -> dict[str, list[str]]:
         if self._by_name is None:
-            grouped: dict[str, list[str]] = {}
+            self._by_name = {}
             for name, value in self.raw:
-                grouped.setdefault(name.lower(), []).append(value)
-            # Joined once for each name, not once for each field: many fields of one name must not cost the square.
-            self._by_name = {
-                name: ("; " if name == "cookie" else ", ").join(values) for name, values in grouped.items()
-            }
+                self._by_name.setdefault(name.lower(), []).append(value)
         return self._by_name
 
     def get_all(self, name: str) -> list[str]:
         """Return the values of one name in order, an empty list if there is none."""
-        wanted = name.lower()
-        return [value for field, value in self.raw if field.lower() == wanted]
+        return list(self._grouped.get(name.lower(), ()))
 
     def __getitem__(self, name: str) -> str:
-        return self._joined[name.lower()]
+        wanted = name.lower()
+        values = self._grouped[wanted]
+        return values[0] if len(values) == 1 else ("; " if wanted == "cookie" else ", ").join(values)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.lower() in self._joined
+        return isinstance(name, str) and name.lower() in self._grouped
 
     def __iter__(self) -> Iterator[str]:
         # A dict keeps its first value for a key that setdefault sees again.
@@ -91,15 +96,13 @@ class Headers(Mapping[str, str]):
         return iter(spelled.values())
 
     def __len__(self) -> int:
-        return len(self._joined)
+        return len(self._grouped)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mapping):
             return NotImplemented
-        if isinstance(other, Headers):
-            return self._joined == other._joined
         lowered = {name.lower(): value for name, value in other.items() if isinstance(name, str)}
-        return len(other) == len(lowered) and self._joined == lowered
+        return len(other) == len(lowered) and {name.lower(): value for name, value in self.items()} == lowered
 
     def __repr__(self) -> str:
         shown = [(name, "<hidden>" if name.lower() in _SECRET else value) for name, value in self.raw]
@@ -156,8 +159,8 @@ def parse_list(value: str) -> list[str]:
 
 def has_token(value: str, token: str) -> bool:
     """Tell whether a comma-separated value has this element, in any case."""
-    wanted = token.lower()
-    return any(element.lower() == wanted for element in parse_list(value))
+    wanted, given = token.lower(), value.lower()
+    return given == wanted or wanted in parse_list(given)
 
 
 def parse_extensions(value: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
@@ -175,8 +178,10 @@ def parse_extensions(value: str) -> list[tuple[str, list[tuple[str, str | None]]
 
     Source: RFC 6455 §9.1.
     """
-    scanner = _Scanner(value)
     extensions: list[tuple[str, list[tuple[str, str | None]]]] = []
+    if not value:
+        return extensions
+    scanner = _Scanner(value)
     while not scanner.at_end():
         if scanner.take(","):
             continue

@@ -6,8 +6,7 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .headers import Headers, HeadersLike, check_header, is_token
 
@@ -25,8 +24,7 @@ _OWNED_HEADERS = CONNECTION_HEADERS | {"content-length", "proxy-authorization", 
 _KEY_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class Agreement(NamedTuple):
     """What an opening handshake agreed on.
 
     Attributes:

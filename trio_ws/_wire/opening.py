@@ -8,8 +8,7 @@ Nothing that a peer sends is quoted in a refusal.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .deflate import accept_offer
 from .headers import Headers, HeadersLike, has_token, is_token, parse_extensions, parse_list
@@ -52,8 +51,7 @@ class Refusal(Exception):
         self.headers = headers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpeningRequest:
+class OpeningRequest(NamedTuple):
     """A well-formed request to open a WebSocket.
 
     Attributes:
@@ -156,13 +154,13 @@ def read_http2_request(headers: list[tuple[str, str]], *, secure: bool) -> Openi
     host = pseudo[":authority"]
     if not _is_authority(host):
         raise Refusal(400, ":authority must be valid.")
-    ordinary = Headers(_join_cookies(fields))
+    ordinary = Headers.of_pairs(_join_cookies(fields))
     others = ordinary.get_all("host")
     # RFC 9113 §8.3.1: a Host that is there must say the same.
     if len(others) > 1 or not all(_is_same_authority(other, host, pseudo[":scheme"]) for other in others):
         raise Refusal(400, "Host must be the same as :authority.")
     if not others:  # so that nobody needs to know which HTTP it was
-        ordinary = Headers([("host", host), *ordinary.raw])
+        ordinary = Headers.of_pairs([("host", host), *ordinary.raw])
     # RFC 8441 §5: HTTP/2 has no Upgrade, so no 426 either.
     _check_version(ordinary, 400, (_SUPPORTED,))
     # RFC 8441 §5 does without the key, but there are clients that send one and want it answered.
@@ -195,7 +193,7 @@ def read_http2_plain(headers: list[tuple[str, str]]) -> tuple[str, str, Headers]
         if not _is_authority(host):
             raise Refusal(400, ":authority must be valid.")
         fields = [("host", host), *((name, value) for name, value in fields if name != "host")]
-    return method, target, Headers(_join_cookies(fields))
+    return method, target, Headers.of_pairs(_join_cookies(fields))
 
 
 def choose_protocol(request: OpeningRequest, protocols: tuple[str, ...]) -> str | None:
