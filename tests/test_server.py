@@ -352,7 +352,7 @@ async def test_a_shortage_of_descriptors_is_logged_once_a_second_and_waited_out(
 ) -> None:
     failed = 0
 
-    def fail_at_first(listening: socket.socket) -> socket.socket | None:
+    def fail_at_first(listening: socket.socket) -> tuple[socket.socket, object] | None:
         nonlocal failed
         if failed < 25:
             failed += 1
@@ -375,7 +375,7 @@ async def test_a_shortage_of_descriptors_is_logged_once_a_second_and_waited_out(
 
 
 async def test_a_listener_that_breaks_ends_the_server_with_its_bare_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(listening: socket.socket) -> socket.socket | None:
+    def fail(listening: socket.socket) -> tuple[socket.socket, object] | None:
         raise OSError(errno.EINVAL, "Invalid argument")
 
     monkeypatch.setattr(_server, "accept_nowait", fail)

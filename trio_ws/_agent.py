@@ -179,7 +179,7 @@ class Agent(Dispatcher):
             opened = await self._open_alone(request)
         else:
             opened = await self._open_shared(self._pool, request)
-        return opened._replace(instruments=self._instruments)
+        return opened._replace(instruments=self._instruments) if self._instruments else opened
 
     async def _open_http1(self, request: ConnectRequest, transport: Transport | None = None) -> Opened:
         """Open on a connection for HTTP/1.1: this one, or one of its own."""

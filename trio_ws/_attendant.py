@@ -93,7 +93,7 @@ class Attendant:
         finally:
             connection.abandon()
 
-    async def _wait(self, deadline: float, *, read: bool, shield: bool = False) -> None:
+    async def _wait(self, deadline: float, *, read: bool, shield: bool) -> None:
         with trio.CancelScope(deadline=deadline, shield=shield) as self._scope:
             if read:
                 await self._connection.read_more()
@@ -138,18 +138,20 @@ class Attendant:
 
     async def _while_closing(self, *, shield: bool) -> None:
         connection, protocol = self._connection, self._connection.protocol
-        with trio.CancelScope(deadline=connection.close_deadline, shield=shield):
-            while protocol.state is not State.LOST and (connection.outbox.buffered or self._expects_close()):
-                await self._wait(math.inf, read=self._expects_close())
+        while protocol.state is not State.LOST and (connection.outbox.buffered or self._expects_close()):
+            if trio.current_time() >= connection.close_deadline:
+                break
+            await self._wait(connection.close_deadline, read=self._expects_close(), shield=shield)
+        else:
             if protocol.state is not State.LOST and not connection.ended:
-                await self._end_transport()
+                await self._end_transport(shield=shield)
         connection.end()
 
     def _expects_close(self) -> bool:
         protocol = self._connection.protocol
         return protocol.state is State.CLOSE_SENT and protocol.failure is None
 
-    async def _end_transport(self) -> None:
+    async def _end_transport(self, *, shield: bool) -> None:
         # RFC 6455 §7.1.1: the server ends TCP first, so that TIME_WAIT stays with it. A socket closed before the
         # peer's end came would send RST, which can destroy the Close on its way: hence the wait. A stream of HTTP/2
         # has no such state, but there are servers that have forgotten it once they have read a Close: they never end
@@ -160,7 +162,7 @@ class Attendant:
             linger = min(linger, STREAM_LINGER)
         elif not connection.is_client or connection.protocol.failure is not None:
             transport.write_eof()
-        with trio.move_on_after(linger):
+        with trio.CancelScope(deadline=min(connection.close_deadline, trio.current_time() + linger), shield=shield):
             while transport.read() != b"":
                 transport.give_back()
                 await transport.wait_readable()

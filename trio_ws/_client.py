@@ -42,6 +42,9 @@ class ClientKeywords(SharedKeywords, total=False):
     follow_redirects: int
 
 
+_STRAIGHT = Agent(allow_h2=False)  # never entered, it keeps nothing of a call
+
+
 class _Call:
     """One call to open a WebSocket, checked before any I/O; what is missing has the defaults of open_websocket."""
 
@@ -101,7 +104,7 @@ class _Call:
 
     async def _dispatch(self, request: ConnectRequest, journey: Journey, protocols: tuple[str, ...]) -> Opened:
         """Ask the dispatcher, and again wherever the server redirects to and the caller lets it."""
-        dispatcher = self.dispatcher or Agent(allow_h2=False)
+        dispatcher = self.dispatcher or _STRAIGHT
         while True:
             try:
                 return await dispatcher.open(request)

@@ -31,7 +31,8 @@ class BackgroundNursery:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._nursery.cancel_scope.cancel()
+        if self._nursery.child_tasks:
+            self._nursery.cancel_scope.cancel()
         error: BaseException | None = None
         try:
             # Never told of the block's exception: it would wrap it in a group (rule 1). Its tasks were cancelled.

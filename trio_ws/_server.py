@@ -321,16 +321,17 @@ class WebSocketServer:
 
         Never waits: if another process was faster, the place is free again at once.
         """
-        sock = None
+        accepted = None
         try:
-            sock = accept_nowait(listening)
+            accepted = accept_nowait(listening)
         finally:
-            if sock is None and self._free is not None:
+            if accepted is None and self._free is not None:
                 self._free.release()
-        if sock is None:
+        if accepted is None:
             return False
         self._connections += 1
-        transport = SocketTransport(prepare_socket(sock))
+        sock, remote = accepted
+        transport = SocketTransport(prepare_socket(sock), remote)
         self._nursery.start_soon(self._service.serve, transport, self._handler, self._forget)
         return True
 

@@ -181,6 +181,7 @@ async def test_with_a_shield_it_is_of_use_until_it_is_closed(autojump_clock: Moc
 
 @pytest.mark.parametrize("made", [opened(MemoryTransport()), options()])
 def test_what_was_agreed_on_cannot_be_changed(made: Opened | ConnectionOptions) -> None:
-    for field in dataclasses.fields(made):
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            setattr(made, field.name, None)
+    names = made._fields if isinstance(made, Opened) else [field.name for field in dataclasses.fields(made)]
+    for name in names:
+        with pytest.raises(AttributeError):  # FrozenInstanceError is one
+            setattr(made, name, None)

@@ -413,11 +413,11 @@ async def test_max_connections_holds_the_others_back() -> None:
             assert await second.receive() == "next"
 
 
-def exhausted(error: int) -> Callable[[socket.socket], socket.socket | None]:
+def exhausted(error: int) -> Callable[[socket.socket], tuple[socket.socket, object] | None]:
     """Make what accepts on a system that has run out of descriptors, for a while."""
     failures = iter(range(20))
 
-    def accept(listening: socket.socket) -> socket.socket | None:
+    def accept(listening: socket.socket) -> tuple[socket.socket, object] | None:
         if next(failures, None) is not None:
             raise OSError(error, "too many open files")
         return accept_nowait(listening)

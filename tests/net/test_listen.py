@@ -174,8 +174,9 @@ def test_accepting_does_not_wait(listening: socket.socket) -> None:
     with socket.create_connection(listening.getsockname()) as calling:
         accepted = accept_nowait(listening)
         assert accepted is not None
-        with accepted:
-            assert accepted.getpeername() == calling.getsockname()
+        sock, address = accepted
+        with sock:
+            assert address == sock.getpeername() == calling.getsockname()
 
 
 @pytest.mark.parametrize(("number", "none"), [(errno.ECONNABORTED, True), (errno.EPERM, True), (errno.EMFILE, False)])

@@ -74,7 +74,7 @@ async def read_request(transport: Transport, limits: Limits) -> tuple[RequestHea
         Http2Preface: it is no head: HTTP/2 begins.
     """
     try:
-        read = await _read_head(transport, b"", limits)
+        read = await _read_head(transport, transport.read() or b"", limits)
         if read is None:
             return None
         head, rest = read

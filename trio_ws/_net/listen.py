@@ -194,14 +194,17 @@ async def _listen_beside_others(host: str | None, port: int) -> list[socket.sock
     return opened
 
 
-def accept_nowait(listening: socket.socket) -> socket.socket | None:
+def accept_nowait(listening: socket.socket) -> tuple[socket.socket, object] | None:
     """Accept a connection, None if there is none: another process was faster, or the caller has gone.
+
+    Returns:
+        Its socket, and the address of the caller.
 
     Raises:
         OSError: the system is out of resources, or the socket is no good.
     """
     try:
-        return listening.accept()[0]
+        return listening.accept()
     except OSError as error:
         if error.errno in _NOBODY_THERE:
             return None

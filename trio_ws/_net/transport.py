@@ -73,6 +73,7 @@ class SocketTransport(Transport):
 
     Args:
         sock: a connected socket; the transport owns it from here on.
+        remote: the address of the other end, if that is known; else the socket is asked.
     """
 
     __slots__ = (
@@ -82,6 +83,7 @@ class SocketTransport(Transport):
         "_local",
         "_misses",
         "_now",
+        "_over",
         "_read_size",
         "_remote",
         "_skip",
@@ -96,7 +98,7 @@ class SocketTransport(Transport):
     # ping to one that is busy is answered soon.
     handover_delay = 0.01
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, remote: object = None) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._now = _NOTHING  # what a write could not send, not copied
@@ -107,13 +109,15 @@ class SocketTransport(Transport):
         self._misses = 0  # reads in a row that were tried too early
         self._skip = 0  # waits before one is tried again
         self._read_size = LEAST_READ
+        self._over = False  # the end has been read
         self._closed = False
         self.error = None
         self._local: object = None
-        self._remote: object = None
+        self._remote = _plain_address(remote)
         with contextlib.suppress(OSError):  # the peer may be gone already
             self._local = _one_of(_plain_address(sock.getsockname()))
-            self._remote = _plain_address(sock.getpeername())
+            if remote is None:
+                self._remote = _plain_address(sock.getpeername())
 
     @property
     def local_address(self) -> object:
@@ -224,6 +228,8 @@ class SocketTransport(Transport):
             return b""
         if len(data) == size:
             self._read_size = READ_SIZE if size < READ_SIZE else MOST_READ
+        elif not data:
+            self._over = True
         elif size > LEAST_READ and len(data) <= READ_SIZE:
             self._read_size = READ_SIZE if len(data) > LEAST_READ else LEAST_READ
         return data
@@ -246,12 +252,13 @@ class SocketTransport(Transport):
             # own buffer, megabytes of it, for as long as the peer likes.
             with contextlib.suppress(OSError):
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        # A socket closed with unread input sends RST, which can overtake the Close frame before it.
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_WR)
-            for _ in range(DRAIN_LIMIT):
-                if not self._sock.recv(READ_SIZE):
-                    break
+        if not self._over:
+            # A socket closed with unread input sends RST, which can overtake the Close frame before it.
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_WR)
+                for _ in range(DRAIN_LIMIT):
+                    if not self._sock.recv(READ_SIZE):
+                        break
         self._closed = True
         self._now, self._later, self.unsent = _NOTHING, bytearray(), 0
         self._sock.close()

@@ -110,10 +110,12 @@ class Headers(Mapping[str, str]):
 
 
 def _pairs(fields: HeadersLike) -> tuple[tuple[str, str], ...]:
-    if isinstance(fields, str | bytes) or not isinstance(fields, Iterable):
-        raise TypeError(f"headers must be a mapping or an iterable of pairs, not {type(fields).__name__}")
+    if not isinstance(fields, tuple | list):  # which are told fast
+        if isinstance(fields, str | bytes) or not isinstance(fields, Iterable):
+            raise TypeError(f"headers must be a mapping or an iterable of pairs, not {type(fields).__name__}")
+        fields = fields.items() if isinstance(fields, Mapping) else fields
     pairs = []
-    for pair in fields.items() if isinstance(fields, Mapping) else fields:
+    for pair in fields:
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise TypeError(f"headers must hold pairs of name and value, not {type(pair).__name__}")
         name, value = pair

@@ -35,6 +35,7 @@ _SLASHES = ("/", "\\")
 _C0_OR_SPACE = "".join(map(chr, range(0x21)))
 _REMOVED = str.maketrans("", "", "\t\n\r")
 _CONTROLS = frozenset(map(chr, [*range(0x20), 0x7F]))
+_FORBIDDEN_IN_USERNAME = _CONTROLS | {":"}
 _FORBIDDEN_IN_DOMAIN = _CONTROLS | frozenset(" #%/:<>?@[\\]^|")
 # What `quote` must leave alone: all visible ASCII but the path and the special-query percent-encode set. "%" is left
 # too: what is encoded already stays as it is.
@@ -223,7 +224,7 @@ def _parse(text: str) -> WebSocketURL:
         host=_parse_host(host),
         port=DEFAULT_PORTS["wss" if secure else "ws"] if port is None else port,
         target=target,
-        username=_decode_userinfo(username, forbidden=_CONTROLS | {":"}),
+        username=_decode_userinfo(username, forbidden=_FORBIDDEN_IN_USERNAME),
         password=_decode_userinfo(password, forbidden=_CONTROLS),
     )
 
@@ -244,7 +245,7 @@ def _parse_proxy(text: str) -> ProxyURL:
         scheme=scheme,
         host=_parse_host(host),
         port=_PROXY_PORTS[scheme] if port is None else port,
-        username=_decode_userinfo(username, forbidden=_CONTROLS | {":"}),
+        username=_decode_userinfo(username, forbidden=_FORBIDDEN_IN_USERNAME),
         password=_decode_userinfo(password, forbidden=_CONTROLS),
     )
 
@@ -306,6 +307,8 @@ def _parse_port(digits: str) -> int | None:
 
 
 def _decode_userinfo(text: str, *, forbidden: frozenset[str]) -> str:
+    if not text:
+        return ""
     try:
         decoded = unquote_to_bytes(text).decode()
     except UnicodeDecodeError:
