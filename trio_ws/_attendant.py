@@ -2,8 +2,8 @@
 
 Rules:
 
-1. It waits in one place, :meth:`Attendant._wait`, for input or for being told to look again, and then looks at
-   everything anew.
+1. It waits for input or for being told to look again, in a scope of its own each time, and then looks at everything
+   anew.
 2. While the application reads it only watches the clock. It reads when nobody has for ``Transport.handover_delay``
    seconds, or at once when somebody waits for what only reading brings: a pong, the end.
 3. A half-closed connection, one that has sent Close and still gives what comes, is ended when the peer has been silent
@@ -21,7 +21,6 @@ import trio
 from ._close import INTERNAL_ERROR
 from ._exceptions import RemoteProtocolError
 from ._keepalive import Verdict
-from ._waiters import Waiters
 from ._wire.protocol import State
 
 if TYPE_CHECKING:
@@ -40,11 +39,11 @@ class Attendant:
         armed_at: when it takes over reading; inf: somebody reads.
     """
 
-    __slots__ = ("_connection", "_lot", "_question", "_scope", "armed_at")
+    __slots__ = ("_connection", "_parked", "_question", "_scope", "armed_at")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._lot = Waiters()
+        self._parked: trio.lowlevel.Task | None = None  # no ParkingLot: an idle connection would hold 300 bytes more
         self._scope = trio.CancelScope()
         self._question: PingWaiter | None = None  # the keepalive's last ping
         self.armed_at = -math.inf
@@ -59,11 +58,13 @@ class Attendant:
     def take_over_now(self) -> None:
         """Have it read at once: somebody waits for what comes."""
         self.armed_at = -math.inf
-        self._lot.unpark_all()
+        self.look_again()
 
     def look_again(self) -> None:
         """Have it look again at how the connection stands."""
-        self._lot.unpark_all()
+        if self._parked is not None:
+            trio.lowlevel.reschedule(self._parked)
+            self._parked = None
 
     # ---- the task ----
 
@@ -80,7 +81,9 @@ class Attendant:
             # No scope around all of this, nor a coroutine for each part: memory that an idle connection would hold.
             while connection.gives():
                 deadline, read = self._plan()
-                await self._wait(deadline, read=read, shield=shield)
+                # As _wait(), which it does not call, for the same reason.
+                with trio.CancelScope(deadline=deadline, shield=shield) as self._scope:
+                    await (connection.read_more() if read else self._park())
                 if read and connection.received:
                     # Somebody will come for it, and may go on reading.
                     connection.wake_receiver()
@@ -95,10 +98,17 @@ class Attendant:
 
     async def _wait(self, deadline: float, *, read: bool, shield: bool) -> None:
         with trio.CancelScope(deadline=deadline, shield=shield) as self._scope:
-            if read:
-                await self._connection.read_more()
-            else:
-                await self._lot.park()
+            await (self._connection.read_more() if read else self._park())
+
+    async def _park(self) -> None:
+        """Wait to be told to look again."""
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._parked = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._parked = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)
 
     def _plan(self) -> tuple[float, bool]:
         """Decide until when to wait, and whether to read meanwhile."""

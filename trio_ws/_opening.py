@@ -47,6 +47,9 @@ class Opened(NamedTuple):
     instruments: tuple[Instrument, ...] = ()
 
 
+_TASK = "trio_ws._attendant.Attendant.attend"  # given, or each task would have a text of its own
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionOptions:
     """The options that a connection needs for as long as it is open."""
@@ -127,5 +130,5 @@ def start_websocket(
     )
     for headers in (opened.request_headers, opened.response_headers):
         headers.pack()
-    nursery.start_soon(partial(connection.attendant.attend, shield=shield))
+    nursery.start_soon(partial(connection.attendant.attend, shield=shield), name=_TASK)
     return websocket

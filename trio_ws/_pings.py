@@ -23,7 +23,7 @@ class Pings:
     __slots__ = ("_number", "_waiters", "latency")
 
     def __init__(self) -> None:
-        self._waiters: list[PingWaiter] = []
+        self._waiters: tuple[PingWaiter, ...] = ()  # no list: an empty one takes memory
         self._number = 0
         self.latency: float | None = None
 
@@ -33,15 +33,14 @@ class Pings:
             self._number += 1
             payload = self._number.to_bytes(8, "big")
         waiter = PingWaiter(payload, now)
-        self._waiters.append(waiter)
+        self._waiters = (*self._waiters, waiter)
         return waiter
 
     def answer(self, payload: bytes, now: float) -> None:
         """Note a pong. It answers the newest ping with its payload, and those before it (RFC 6455 §5.5.3)."""
         for index in reversed(range(len(self._waiters))):
             if self._waiters[index].payload == payload:
-                answered = self._waiters[: index + 1]
-                del self._waiters[: index + 1]
+                answered, self._waiters = self._waiters[: index + 1], self._waiters[index + 1 :]
                 self.latency = now - answered[-1].sent_at
                 for waiter in answered:
                     waiter.round_trip = now - waiter.sent_at
@@ -50,8 +49,7 @@ class Pings:
 
     def forget(self, waiter: PingWaiter) -> None:
         """Take a ping off the books, if it is still on them."""
-        if waiter in self._waiters:
-            self._waiters.remove(waiter)
+        self._waiters = tuple(other for other in self._waiters if other is not waiter)
 
     def release(self) -> None:
         """Wake everyone who waits: no pong will come any more."""

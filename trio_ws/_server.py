@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_ws.server")
 
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+_TASK = "trio_ws._service.Service.serve"  # given, or each task would have a text of its own
 _ACCEPT_PAUSE = 0.1  # seconds, while the system has no descriptors
 _LOG_INTERVAL = 1.0  # seconds between two lines about that
 _MOST_WAITING = 4096  # connections that a system's queue holds; without a bound, who keeps calling would keep us there
@@ -332,7 +333,7 @@ class WebSocketServer:
         self._connections += 1
         sock, remote = accepted
         transport = SocketTransport(prepare_socket(sock), remote)
-        self._nursery.start_soon(self._service.serve, transport, self._handler, self._forget)
+        self._nursery.start_soon(self._service.serve, transport, self._handler, self._forget, name=_TASK)
         return True
 
     def _log_shortage(self, error: OSError) -> None:

@@ -35,7 +35,7 @@ def test_a_ping_leaves_nothing_on_the_books(scene: Scene) -> None:
 
             nursery.start_soon(peer.read_until, "after")
             yield act
-            assert websocket._connection.pings._waiters == []
+            assert websocket._connection.pings._waiters == ()
             assert await websocket.ping() >= 0
             await websocket.send("after")
         assert peer.whole_frames()

@@ -153,6 +153,8 @@ class Http1Exchange:
         limits: how long to wait for the peer to take a refusal.
     """
 
+    __slots__ = ("_limits", "request", "rest", "transport")
+
     def __init__(self, transport: Transport, request: OpeningRequest, rest: bytes, limits: Limits) -> None:
         self.transport = transport
         self.request = request
