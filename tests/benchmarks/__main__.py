@@ -15,9 +15,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.benchmarks import report, sharing
+from tests.benchmarks import idle, report, sharing
 from tests.benchmarks.certificates import make_certificate
-from tests.benchmarks.groups import CASES, broadcast_case, measure_idle, run_case
+from tests.benchmarks.groups import CASES, broadcast_case, run_case
 from tests.benchmarks.processes import Pool
 from trio_ws._wire.speedups import COMPILED
 
@@ -36,7 +36,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("groups", nargs="*", help=f"some of {', '.join(GROUPS)}; all if none is given")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="cases whose title has these words, separated by commas")
-    parser.add_argument("--connections", type=int, nargs="+", default=[1000], help="for idle and broadcast")
+    parser.add_argument("--connections", type=int, nargs="+", default=[1000, 10_000], help="for idle")
     parser.add_argument("--markdown", type=Path, help="write the tables into this file as well")
     parser.add_argument("--docs", action="store_true", help=f"write them into {DOCS}, between its two markers")
     options = parser.parse_args()
@@ -79,14 +79,10 @@ class Run:
         if "broadcast" in groups:
             self._show(report.table_of(*broadcast_case(self._pool, 1000, self._options.rounds)))
         if "idle" in groups:
-            idles = [
-                measure_idle(connections, variant, self._certificate)
-                for variant in ("plain", "deflate")
-                for connections in self._options.connections
-            ]
-            for idle in idles:
-                self._verdicts += report.verdicts_of_idle(idle)
-            self._show(report.table_of_idle(idles))
+            measured = list(idle.measure_all(self._options.connections, self._certificate))
+            for one in measured:
+                self._verdicts += report.verdicts_of_idle(one)
+            self._show(report.table_of_idle(measured))
         if "sharing" in groups:
             pinned = os.sched_getaffinity(0)
             os.sched_setaffinity(0, range(os.cpu_count() or 1))  # the servers inherit it

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import selectors
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,7 +14,6 @@ from tests.benchmarks.subjects import SUBJECTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from tests.benchmarks.link import Link
 
@@ -217,38 +215,6 @@ CASES: dict[str, Callable[[], Iterator[Case]]] = {
 
 
 # ---- what needs many connections ----
-
-
-@dataclass(frozen=True, slots=True)
-class Idle:
-    """Memory of a server with many idle connections.
-
-    Attributes:
-        connections: how many.
-        variant: "plain" or "deflate".
-        each: bytes for each connection, by contender.
-    """
-
-    connections: int
-    variant: str
-    each: dict[str, float]
-
-
-def measure_idle(connections: int, variant: str, certificate: Path) -> Idle:
-    """Open connections to a fresh server of each contender, have one message echoed on each, and look."""
-    each = {}
-    for name in able("server", variant):
-        with ExitStack() as stack:
-            process = Process(name, "server", variant, certificate, stack)
-            links = [process.meet() for _ in range(10)]
-            before = process.memory()
-            for _ in range(connections):
-                links.append(process.meet())
-                links[-1].echo(64, 1)
-            each[name] = (process.memory() - before) / connections
-            for link in links:
-                link.sock.close()
-    return Idle(connections, variant, each)
 
 
 def broadcast_case(pool: Pool, connections: int, rounds: int) -> tuple[Case, Rounds]:

@@ -61,8 +61,7 @@ class Process:
             assert self._process.stdout is not None
             self.port = int(self._process.stdout.readline())
         if variant == "http2":
-            assert self._context is not None
-            self._http2 = Http2Client(self.port, self._context)
+            self._http2 = self.dial_http2()
         self.link = self.meet()
         self.crowd: list[Link] = []  # more of them, for those who want many at once
 
@@ -78,6 +77,11 @@ class Process:
         if self.role == "server":
             return connect(self.port, self._context, deflate=self._deflate, raw=raw)
         return accept(self._listener, self._context, deflate=self._deflate, raw=raw)
+
+    def dial_http2(self) -> Http2Client:
+        """Make one more connection over HTTP/2, with no WebSocket yet."""
+        assert self._context is not None
+        return Http2Client(self.port, self._context)
 
     def measure(self, work: Callable[[], object], count: int) -> Cost:
         """Do work that makes the side under test handle so many messages."""

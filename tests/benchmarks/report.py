@@ -13,7 +13,8 @@ from tests.benchmarks.groups import CHECKPOINT, HTTP1, NOWAIT, OURS, RAW
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.benchmarks.groups import Case, Idle, Rounds
+    from tests.benchmarks.groups import Case, Rounds
+    from tests.benchmarks.idle import Idle
 
 KIBIBYTE = 2**10
 BARS = "bars"
@@ -68,13 +69,13 @@ def table_of(case: Case, rounds: Rounds) -> Table:
 
 
 def table_of_idle(idles: Sequence[Idle]) -> Table:
-    """Show the memory of idle connections."""
-    columns = [f"{idle.connections:,} {idle.variant}" for idle in idles]
+    """Show the memory of idle WebSockets."""
+    columns = [idle.title for idle in idles]
     names = dict.fromkeys(name for idle in idles for name in idle.each)
     rows = [
         (name, *(f"{idle.each[name] / KIBIBYTE:.1f}" if name in idle.each else "-" for idle in idles)) for name in names
     ]
-    return "memory of a server for each idle connection, KiB", ("", *columns), rows
+    return "memory of a server for each idle WebSocket, KiB", ("", *columns), rows
 
 
 # ---- bars ----
@@ -108,7 +109,7 @@ def verdicts_of(case: Case, rounds: Rounds) -> Iterator[Verdict]:
 def verdicts_of_idle(idle: Idle) -> Iterator[Verdict]:
     """Hold the memory of idle connections against its bar."""
     if idle.variant == "plain" and OURS in idle.each:
-        what = f"each of {idle.connections:,} idle connections"
+        what = f"each of {idle.websockets:,} idle connections"
         yield Verdict(what, IDLE_MOST, idle.each[OURS] / KIBIBYTE, "KiB")
 
 
