@@ -7,7 +7,7 @@ import ssl
 
 import hpack
 
-from tests.benchmarks.link import Link, prepare
+from tests.benchmarks.link import EXTENSION, Link, prepare
 from tests.benchmarks.subjects import HOST
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -54,7 +54,7 @@ class Http2Client:
         )
         self.step()  # its SETTINGS: may a CONNECT be extended?
 
-    def open(self) -> Link:
+    def open(self, *, deflate: bool = False) -> Link:
         """Open a WebSocket."""
         number, self._next = self._next, self._next + 2
         fields = [
@@ -65,12 +65,14 @@ class Http2Client:
             (":authority", f"localhost:{self._port}"),
             ("sec-websocket-version", "13"),
         ]
+        if deflate:
+            fields.append(("sec-websocket-extensions", EXTENSION))
         self._windows[number] = self._initial
         self.heard[number] = bytearray()
         self.sock.sendall(http2_frame(HEADERS, END_HEADERS, number, self._encoder.encode(fields)))
         stream = Http2Socket(self, number)
         stream.wait_answer()
-        return Link(stream, masked=True, deflate=False, raw=False)  # type: ignore[arg-type]  # it has what is used
+        return Link(stream, masked=True, deflate=deflate, raw=False)  # type: ignore[arg-type]  # it has what is used
 
     def room(self, number: int) -> int:
         """How many bytes may be sent on a stream now."""

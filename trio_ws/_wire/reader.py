@@ -386,10 +386,10 @@ class MessageReader:
         fill(whole, at, self._data, start, stop, self._mask or None)
         self._filled = at + stop - start
         self._remaining -= stop - start
-        if self._opcode == Opcode.TEXT and (at or self._remaining):
-            with memoryview(whole) as view:
-                self._decode_part(view[at : self._filled], final=not self._remaining)
         if self._remaining:
+            if self._opcode == Opcode.TEXT:
+                with memoryview(whole) as view:
+                    self._decode_part(view[at : self._filled], final=False)
             if self._mask:
                 self._mask = rotate_mask(self._mask, stop - start)
         else:
@@ -402,16 +402,17 @@ class MessageReader:
         if self._compressed and self._inflater is not None:
             room = None if self._max_size is None or self._streaming else self._max_size - len(self._message)
             piece = self._inflater.inflate(piece, final=final, max_size=room)
-        elif final and not self._message:
+        if final and not self._message:
             self._finish(piece, events)  # it came in one piece: nothing to put together
             return
-        if self._opcode == Opcode.TEXT and not self._streaming:
-            self._decode_part(piece, final=final)
+        if self._opcode == Opcode.TEXT and not self._streaming and not final:
+            self._decode_part(piece, final=False)
         self._message += piece
         if final:
             self._finish(self._message, events)
 
     def _finish(self, payload: bytes | bytearray, events: list[Event]) -> None:
+        # A text's parts were decoded as they came, all but the last, only to see a breach early.
         if self._streaming:
             events.append(self._make_piece(payload, final=True))
             self._streaming = False
@@ -419,6 +420,7 @@ class MessageReader:
             events.append(_decode(payload) if self._opcode == Opcode.TEXT else bytes(payload))
         self._opcode = 0
         self._compressed = False
+        self._utf8 = None
         if self._message:
             self._message = bytearray()
         self._fragments = self._empty_fragments = self._wire_size = 0
