@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.benchmarks import idle, report, sharing
+from tests.benchmarks import fairness, idle, report, sharing
 from tests.benchmarks.certificates import make_certificate
 from tests.benchmarks.groups import CASES, broadcast_case, run_case
 from tests.benchmarks.processes import Pool
@@ -24,7 +24,7 @@ from trio_ws._wire.speedups import COMPILED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-GROUPS = (*CASES, "broadcast", "idle", "sharing")
+GROUPS = (*CASES, "broadcast", "idle", "fairness", "sharing")
 DOCS = Path("docs/topics/speed.md")
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 LIBRARIES = ("trio", "h2", "hypercorn", "websockets", "trio-websocket", "aiohttp", "picows", "uvloop")
@@ -83,6 +83,10 @@ class Run:
             for one in measured:
                 self._verdicts += report.verdicts_of_idle(one)
             self._show(report.table_of_idle(measured))
+        if "fairness" in groups:
+            table, longest = fairness.table_of(self._certificate)
+            self._verdicts.append(report.verdict_of_fairness(longest))
+            self._show(table)
         if "sharing" in groups:
             pinned = os.sched_getaffinity(0)
             os.sched_setaffinity(0, range(os.cpu_count() or 1))  # the servers inherit it

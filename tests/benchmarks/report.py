@@ -20,6 +20,7 @@ KIBIBYTE = 2**10
 BARS = "bars"
 IDLE_MOST = 12  # KiB
 RECEIVE_MOST = 2.0  # µs more than a checkpoint
+STEP_MOST = 5.0  # ms
 
 Table = tuple[str, "Sequence[str]", "Sequence[Sequence[str]]"]
 
@@ -111,6 +112,11 @@ def verdicts_of_idle(idle: Idle) -> Iterator[Verdict]:
     if idle.variant == "plain" and OURS in idle.each:
         what = f"each of {idle.websockets:,} idle connections"
         yield Verdict(what, IDLE_MOST, idle.each[OURS] / KIBIBYTE, "KiB")
+
+
+def verdict_of_fairness(longest: float) -> Verdict:
+    """Hold the longest step of a task, in milliseconds, against its bar."""
+    return Verdict("longest step of a task in a flood", STEP_MOST, longest, "ms")
 
 
 def table_of_verdicts(verdicts: Sequence[Verdict]) -> Table:
