@@ -1,14 +1,19 @@
-"""No task handles more than 256 frames without letting others run, counted step by step of the scheduler."""
+"""No task handles more than so many frames and bytes without letting others run, counted step by step of trio's.
+
+How long that takes depends on the machine: the group ``fairness`` of ``tests/benchmarks`` measures it.
+"""
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
 from trio_ws import Limits
-from trio_ws._connection import FRAMES_AT_ONCE
+from trio_ws._connection import FRAMES_AT_ONCE, MOST_AT_ONCE
+from trio_ws._net.transport import MOST_READ
 from trio_ws._wire.frames import Opcode, frame_bytes
 
 from .links import linked
@@ -99,3 +104,67 @@ async def test_a_flood_that_nobody_waits_for_lets_others_run(carrier: str, opcod
     # It runs once in each pass of the scheduler: for certain in those between the first read and the last.
     assert victim.turns >= FLOOD // FRAMES_AT_ONCE - 1
     assert FLOOD / 100 < steps.most <= FRAMES_AT_ONCE
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("size", [2**14, 2**20])
+async def test_no_step_reads_more_than_a_few_hundred_kilobytes(carrier: str, size: int) -> None:
+    messages = 2**22 // size
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery, linked(carrier, compression=None) as (client, server):
+            steps = Steps(lambda: server.statistics().bytes_received)
+            nursery.start_soon(send_all, client, bytes(size), messages)
+            trio.lowlevel.add_instrument(steps)
+            for _ in range(messages):
+                assert len(await server.receive()) == size
+            trio.lowlevel.remove_instrument(steps)
+    # What TLS decrypts of one read may begin with the end of a record that came before.
+    assert 2**12 < steps.most <= MOST_READ + 2**14
+
+
+async def send_all(client: WebSocket, message: bytes, count: int) -> None:
+    """Send a message so many times."""
+    for _ in range(count):
+        await client.send(message)
+
+
+def bomb(size: int) -> bytes:
+    """Write a message of so many zeros, compressed, that refers to nothing before it."""
+    compressor = zlib.compressobj(wbits=-12)
+    payload = (compressor.compress(bytes(size)) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    return frame_bytes(Opcode.BINARY, payload, masked=True, rsv1=True)
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("size", [2**10, 2**16, 2**19])
+async def test_no_step_inflates_more_than_a_megabyte_and_one_message(carrier: str, size: int) -> None:
+    messages = 2**24 // size if size > 2**10 else FLOOD
+    with trio.fail_after(60):
+        async with linked(carrier, limits=Limits(receive_buffer=None)) as (client, server):
+            steps = Steps(lambda: server.statistics().messages_received * size)
+            client._connection.outbox.write(bomb(size) * messages)
+            trio.lowlevel.add_instrument(steps)
+            for _ in range(messages):
+                assert len(await server.receive()) == size
+            trio.lowlevel.remove_instrument(steps)
+    assert size < steps.most <= min(MOST_AT_ONCE + size, FRAMES_AT_ONCE * size)
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+async def test_no_step_puts_more_than_a_few_hundred_fragments_together(carrier: str) -> None:
+    pieces = 1000
+    first, middle, last = (
+        frame_bytes(Opcode.BINARY, b"1", masked=True, fin=False),
+        frame_bytes(Opcode.CONTINUATION, b"2", masked=True, fin=False),
+        frame_bytes(Opcode.CONTINUATION, b"3", masked=True),
+    )
+    with trio.fail_after(60):
+        async with linked(carrier) as (client, server):
+            statistics, protocol = server.statistics, server._connection.protocol
+            steps = Steps(lambda: (statistics().bytes_received - protocol.pending) // len(middle))
+            client._connection.outbox.write((first + middle * (pieces - 2) + last) * ROUNDS)
+            trio.lowlevel.add_instrument(steps)
+            for _ in range(ROUNDS):
+                assert await server.receive() == b"1" + b"2" * (pieces - 2) + b"3"
+            trio.lowlevel.remove_instrument(steps)
+    assert FRAMES_AT_ONCE / 4 < steps.most <= FRAMES_AT_ONCE + 1
