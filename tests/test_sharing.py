@@ -114,11 +114,11 @@ async def test_no_place_is_held_when_another_process_was_faster(
 ) -> None:
     stolen: list[socket.socket] = []
 
-    def be_too_late(sock: socket.socket) -> socket.socket | None:
+    def be_too_late(sock: socket.socket) -> tuple[socket.socket, object] | None:
         accepted = accept_nowait(sock)
         if accepted is None or stolen:
             return accepted
-        stolen.append(accepted)
+        stolen.append(accepted[0])
         return None
 
     monkeypatch.setattr(_server, "accept_nowait", be_too_late)
@@ -140,7 +140,7 @@ async def test_a_shortage_pauses_every_listener_is_logged_once_and_hurts_nobody_
     failed: Counter[int] = Counter()
     short = True
 
-    def fail(sock: socket.socket) -> socket.socket | None:
+    def fail(sock: socket.socket) -> tuple[socket.socket, object] | None:
         if short:
             failed[sock.getsockname()[1]] += 1
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -309,7 +309,7 @@ async def test_one_place_that_is_left_is_enough() -> None:
 
 
 async def test_a_shortage_while_a_shared_port_is_given_up_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(sock: socket.socket) -> socket.socket | None:
+    def fail(sock: socket.socket) -> tuple[socket.socket, object] | None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     async with serving(partial(serve_websocket, echo, LOCAL, 0, reuse_port=True)) as server:

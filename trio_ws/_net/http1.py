@@ -1,6 +1,6 @@
 """HTTP/1.1 heads over a transport: one request, one answer. The only module that knows h11.
 
-h11 parses; what it would let pass and RFC 9112 or a limit of ours forbids is refused here before it sees it:
+h11 parses and writes; what it would let pass and RFC 9112 or a limit of ours forbids is refused here before it sees it:
 bare CR and LF, folded lines, heads that are too large. Every byte is looked at once.
 """
 
@@ -14,7 +14,7 @@ import trio
 
 from .._exceptions import HandshakeRejected, InvalidHandshake, ProxyError
 from .._wire.handshake import Refusal, http1_answer
-from .._wire.headers import Headers
+from .._wire.headers import Headers, headers_of
 from .exchange import BODILESS, dated
 
 if TYPE_CHECKING:
@@ -31,11 +31,6 @@ HTTP2_HEAD = b"PRI * HTTP/2.0\r\n\r\n"  # RFC 9113 §3.4: the preface up to a bl
 _BLANK_LINE = b"\r\n\r\n"
 _OURS = ("connection", "content-length", "transfer-encoding")
 _KNOWN_STATUS = frozenset(status.value for status in HTTPStatus)
-
-# What h11 must know of a request to understand its answer. It is not what goes out: its headers were checked already.
-_UPGRADE = h11.Request(method="GET", target="/", headers=[("Host", "example.com"), ("Upgrade", "websocket")])
-_CONNECT = h11.Request(method="CONNECT", target="example.com:80", headers=[("Host", "example.com:80")])
-_NO_BODY = h11.EndOfMessage()
 
 
 class RequestHead(NamedTuple):
@@ -74,7 +69,7 @@ async def read_request(transport: Transport, limits: Limits) -> tuple[RequestHea
         Http2Preface: it is no head: HTTP/2 begins.
     """
     try:
-        read = await _read_head(transport, transport.read() or b"", limits)
+        read = await _read_head(transport, b"", limits)
         if read is None:
             return None
         head, rest = read
@@ -117,12 +112,8 @@ def answer_bytes(status: int, headers: list[tuple[str, str]], body: bytes = b"",
         if status not in BODILESS:  # RFC 9110 §8.6
             fields.append(("Content-Length", str(len(body))))
         fields = dated([*fields, ("Connection", option)])
-    return _head_bytes(f"HTTP/1.1 {status} {reason}", fields) + (b"" if to_head else body)
-
-
-def _head_bytes(first_line: str, fields: list[tuple[str, str]]) -> bytes:
-    lines = [first_line, *[f"{name}: {value}" for name, value in fields]]
-    return "\r\n".join(lines).encode("latin-1") + _BLANK_LINE
+    head = [f"HTTP/1.1 {status} {reason}", *[f"{name}: {value}" for name, value in fields]]
+    return "\r\n".join(head).encode("latin-1") + _BLANK_LINE + (b"" if to_head else body)
 
 
 async def send_answer(transport: Transport, answer: bytes, limits: Limits) -> None:
@@ -167,7 +158,7 @@ class Http1Exchange:
         """Answer 101; the transport is the WebSocket's from here on. Returns what was answered, and agreed."""
         fields, agreement = http1_answer(self.request, protocol=protocol, compression=compression, headers=headers)
         self.transport.write(answer_bytes(HTTPStatus.SWITCHING_PROTOCOLS, fields))
-        return Headers.of_pairs(fields), agreement
+        return headers_of(fields), agreement
 
     async def refuse(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         """Answer with another status."""
@@ -185,8 +176,7 @@ async def upgrade(transport: Transport, handshake: ClientHandshake, limits: Limi
         InvalidHandshake: the answer is no HTTP, or there is none.
         OSError: the transport broke.
     """
-    method, target, fields = handshake.http1_request()
-    connection = await _ask(transport, _UPGRADE, f"{method} {target} HTTP/1.1", fields, limits)
+    connection = await _ask(transport, *handshake.http1_request(), limits)
     try:
         answer = await _read_answer(transport, connection, limits)
     except (HeadError, h11.RemoteProtocolError) as error:
@@ -215,9 +205,7 @@ async def open_tunnel(transport: Transport, authority: str, headers: Headers, li
 
     Source: RFC 9110 §9.3.6.
     """
-    connection = await _ask(
-        transport, _CONNECT, f"CONNECT {authority} HTTP/1.1", [("Host", authority), *headers.raw], limits
-    )
+    connection = await _ask(transport, "CONNECT", authority, [("Host", authority), *headers.raw], limits)
     try:
         answer = await _read_answer(transport, connection, limits)
     except (HeadError, h11.RemoteProtocolError) as error:
@@ -238,13 +226,13 @@ async def open_tunnel(transport: Transport, authority: str, headers: Headers, li
 
 
 async def _ask(
-    transport: Transport, kind: h11.Request, first_line: str, fields: list[tuple[str, str]], limits: Limits
+    transport: Transport, method: str, target: str, headers: list[tuple[str, str]], limits: Limits
 ) -> h11.Connection:
-    """Send a request that has no body, and whose fields were checked."""
+    """Send a request that has no body."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=limits.max_head_size)
-    connection.send(kind)
-    connection.send(_NO_BODY)
-    transport.write(_head_bytes(first_line, fields))
+    request = h11.Request(method=method, target=target, headers=_encode_headers(headers))
+    transport.write(connection.send(request) or b"")
+    connection.send(h11.EndOfMessage())
     while transport.unsent:
         await transport.drain()
     return connection
@@ -340,5 +328,9 @@ async def _read_body(transport: Transport, connection: h11.Connection, rest: byt
     return bytes(body[: limits.max_body_size])
 
 
+def _encode_headers(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+
+
 def _decode_headers(headers: h11._headers.Headers) -> Headers:
-    return Headers.of_pairs([(name.decode("ascii"), value.decode("latin-1")) for name, value in headers.raw_items()])
+    return headers_of([(name.decode("ascii"), value.decode("latin-1")) for name, value in headers.raw_items()])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .._exceptions import InvalidHandshake
 from .deflate import DeflateParameters, check_answer, offer
-from .headers import Headers, HeadersLike, check_header, has_token, parse_extensions
+from .headers import Headers, HeadersLike, check_header, has_token, headers_of, parse_extensions
 from .negotiation import VERSION, Agreement, accept_value, check_headers, check_protocols, new_key
 from .opening import (
     OpeningRequest,
@@ -111,13 +111,13 @@ class ClientHandshake:
             ("Sec-WebSocket-Key", self._key),
             *self._fields,
         ]
-        self._request_headers = Headers.of_pairs(fields)
+        self._request_headers = headers_of(fields)
         return "GET", self._url.target, fields
 
     def http2_request(self) -> list[tuple[str, str]]:
         """Make the header block of an extended CONNECT; no key, no Host, no Upgrade (RFC 8441 §5)."""
         fields = [(name.lower(), value) for name, value in self._fields]
-        self._request_headers = Headers.of_pairs([("host", self._host), *fields])
+        self._request_headers = headers_of([("host", self._host), *fields])
         return [
             (":method", "CONNECT"),
             (":protocol", "websocket"),
@@ -193,7 +193,7 @@ def read_http2_answer(fields: list[tuple[str, str]]) -> tuple[int, Headers]:
     status = pseudo.get(":status", "")
     if len(status) != 3 or not status.isascii() or not status.isdecimal() or not "200" <= status < "600":
         raise InvalidHandshake(f"the server's answer has no status: {status!r:.256}")
-    return int(status), Headers.of_pairs(ordinary)
+    return int(status), headers_of(ordinary)
 
 
 def _choose_host(url: WebSocketURL, added: Headers) -> str:

@@ -42,13 +42,6 @@ class Headers(Mapping[str, str]):
         self._fields: tuple[tuple[str, str], ...] | str = fields.raw if isinstance(fields, Headers) else _pairs(fields)
         self._by_name: dict[str, list[str]] | None = None
 
-    @classmethod
-    def of_pairs(cls, pairs: Iterable[tuple[str, str]]) -> Headers:
-        """Make them of what is known to be pairs of str, since we have made it: looking again takes as long."""
-        headers = cls.__new__(cls)
-        headers._fields, headers._by_name = tuple(pairs), None
-        return headers
-
     @property
     def raw(self) -> tuple[tuple[str, str], ...]:
         """Every field, in order, as it was spelled."""
@@ -151,6 +144,13 @@ def check_header(name: str, value: str) -> None:
             raise ValueError(f"the value of header {name!r} must not contain {character!r} (RFC 9110 §5.5)")
     if value != value.strip(_WHITESPACE):
         raise ValueError(f"the value of header {name!r} must not begin or end with white space (RFC 9110 §5.5)")
+
+
+def headers_of(pairs: Iterable[tuple[str, str]]) -> Headers:
+    """Make headers of what is known to be pairs of str, since we have made it: looking again takes as long."""
+    headers = Headers()
+    headers._fields = tuple(pairs)
+    return headers
 
 
 def parse_list(value: str) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from .deflate import accept_offer
-from .headers import Headers, HeadersLike, has_token, is_token, parse_extensions, parse_list
+from .headers import Headers, HeadersLike, has_token, headers_of, is_token, parse_extensions, parse_list
 from .negotiation import (
     CONNECTION_HEADERS,
     MAX_EXTENSIONS,
@@ -154,13 +154,13 @@ def read_http2_request(headers: list[tuple[str, str]], *, secure: bool) -> Openi
     host = pseudo[":authority"]
     if not _is_authority(host):
         raise Refusal(400, ":authority must be valid.")
-    ordinary = Headers.of_pairs(_join_cookies(fields))
+    ordinary = headers_of(_join_cookies(fields))
     others = ordinary.get_all("host")
     # RFC 9113 §8.3.1: a Host that is there must say the same.
     if len(others) > 1 or not all(_is_same_authority(other, host, pseudo[":scheme"]) for other in others):
         raise Refusal(400, "Host must be the same as :authority.")
     if not others:  # so that nobody needs to know which HTTP it was
-        ordinary = Headers.of_pairs([("host", host), *ordinary.raw])
+        ordinary = headers_of([("host", host), *ordinary.raw])
     # RFC 8441 §5: HTTP/2 has no Upgrade, so no 426 either.
     _check_version(ordinary, 400, (_SUPPORTED,))
     # RFC 8441 §5 does without the key, but there are clients that send one and want it answered.
@@ -193,7 +193,7 @@ def read_http2_plain(headers: list[tuple[str, str]]) -> tuple[str, str, Headers]
         if not _is_authority(host):
             raise Refusal(400, ":authority must be valid.")
         fields = [("host", host), *((name, value) for name, value in fields if name != "host")]
-    return method, target, Headers.of_pairs(_join_cookies(fields))
+    return method, target, headers_of(_join_cookies(fields))
 
 
 def choose_protocol(request: OpeningRequest, protocols: tuple[str, ...]) -> str | None:
