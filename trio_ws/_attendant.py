@@ -4,8 +4,8 @@ Rules:
 
 1. It waits for input or for being told to look again, in a scope of its own each time, and then looks at everything
    anew.
-2. While the application reads it only watches the clock. It reads when nobody has for ``Transport.handover_delay``
-   seconds, or at once when somebody waits for what only reading brings: a pong, the end.
+2. While the application reads it only keeps the peer alive. It reads when :class:`.Handover` finds that nobody does,
+   or at once when somebody waits for what only reading brings: a pong, the end.
 3. A half-closed connection, one that has sent Close and still gives what comes, is ended when the peer has been silent
    for ``close_timeout``. Every other closing is bounded as a whole.
 """
@@ -25,6 +25,7 @@ from ._wire.protocol import State
 
 if TYPE_CHECKING:
     from ._connection import Connection
+    from ._handover import Handover
     from ._pings import PingWaiter
 
 STREAM_LINGER = 0.25  # seconds, for the END_STREAM that comes with the server's Close or right behind it
@@ -35,30 +36,45 @@ logger = logging.getLogger("trio_ws.connection")
 class Attendant:
     """Looks after one connection; :meth:`attend` must run from its start to its end.
 
+    Args:
+        connection: the connection.
+        handover: tells when to take over reading.
+
     Attributes:
-        armed_at: when it takes over reading; inf: somebody reads.
+        relieved: somebody reads, and whoever stops has to :meth:`arm` this.
     """
 
-    __slots__ = ("_connection", "_parked", "_question", "_scope", "armed_at")
+    __slots__ = ("_connection", "_handover", "_parked", "_question", "_reads", "relieved")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, handover: Handover) -> None:
         self._connection = connection
+        self._handover = handover
         self._parked: trio.lowlevel.Task | None = None  # no ParkingLot: an idle connection would hold 300 bytes more
-        self._scope = trio.CancelScope()
         self._question: PingWaiter | None = None  # the keepalive's last ping
-        self.armed_at = -math.inf
+        self._reads = True
+        self.relieved = False
 
     # ---- what others tell it ----
 
     def arm(self) -> None:
         """Have it take over reading after the handover delay, unless somebody reads by then."""
-        self.armed_at = trio.current_time() + self._connection.transport.handover_delay
-        self._scope.deadline = min(self._scope.deadline, self.armed_at)
+        if not self._connection.transport.handover:
+            self.take_over_now()
+        elif self.relieved or self._reads:  # or else it is expected already
+            self.relieved = self._reads = False
+            self._handover.expect(self)
 
     def take_over_now(self) -> None:
         """Have it read at once: somebody waits for what comes."""
-        self.armed_at = -math.inf
+        self.relieved, self._reads = False, True
         self.look_again()
+
+    def take_over_if_free(self) -> None:
+        """Have it read unless somebody does: the handover delay is over."""
+        if self._connection.reading or self._connection.stalled:
+            self.relieved = True
+        else:
+            self.take_over_now()
 
     def look_again(self) -> None:
         """Have it look again at how the connection stands."""
@@ -82,12 +98,12 @@ class Attendant:
             while connection.gives():
                 deadline, read = self._plan()
                 # As _wait(), which it does not call, for the same reason.
-                with trio.CancelScope(deadline=deadline, shield=shield) as self._scope:
+                with trio.CancelScope(deadline=deadline, shield=shield):
                     await (connection.read_more() if read else self._park())
                 if read and connection.received:
                     # Somebody will come for it, and may go on reading.
                     connection.wake_receiver()
-                    self.armed_at = trio.current_time() + connection.transport.handover_delay
+                    self.arm()
             await self._while_closing(shield=shield)
         # A bug of ours or of a transport's ends this connection, and nothing else.
         except Exception as error:
@@ -97,7 +113,7 @@ class Attendant:
             connection.abandon()
 
     async def _wait(self, deadline: float, *, read: bool, shield: bool) -> None:
-        with trio.CancelScope(deadline=deadline, shield=shield) as self._scope:
+        with trio.CancelScope(deadline=deadline, shield=shield):
             await (self._connection.read_more() if read else self._park())
 
     async def _park(self) -> None:
@@ -115,11 +131,9 @@ class Attendant:
         connection = self._connection
         now = trio.current_time()
         deadline = self._check_keepalive(now) if connection.is_open() else self._check_silence(now)
-        if connection.reading or connection.stalled:
-            self.armed_at = math.inf
-        if now < self.armed_at:
-            return min(deadline, self.armed_at), False
-        return deadline, connection.gives()
+        if self._reads and (connection.reading or connection.stalled):
+            self.relieved, self._reads = True, False
+        return deadline, self._reads and connection.gives()
 
     def _check_keepalive(self, now: float) -> float:
         """Ping a peer that is silent, give up one that does not answer; return when to look again."""

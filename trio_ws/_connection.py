@@ -6,7 +6,7 @@ Theory of operation:
    (``Transport.wait_readable``), for room (:class:`Outbox`), and parking until told. So no cancellation can leave a
    frame half-encoded or a message half-taken.
 2. **One task at a time reads**: it holds ``reading``. A task in :meth:`receive` reads for itself, which saves a task
-   switch for each message. When no such task has read for ``Transport.handover_delay`` seconds, the *attendant*, the
+   switch for each message. When no such task has read for a while (``_handover``), the *attendant*, the
    connection's own task, takes over, so that pings are answered and closes are seen while the application is busy.
 3. Reading never waits for writing, nor for the application: when ``receive_buffer`` is full nobody reads, and the
    keepalive clock stands still. A multiplexed transport gets its window back only while little waits, so that its peer
@@ -29,6 +29,7 @@ from ._attendant import Attendant
 from ._bucket import TokenBucket
 from ._close import POLICY_VIOLATION
 from ._exceptions import RemoteProtocolError
+from ._handover import Handover
 from ._lifecycle import NEVER, Lifecycle
 from ._statistics import Statistics
 from ._wire.frames import LARGE
@@ -56,7 +57,10 @@ _EMPTY: deque[str | bytes] = deque(maxlen=0)  # shared: a deque takes 760 bytes 
 class Connection(Lifecycle):
     """What a WebSocket stands on; its attendant must run from the start to the end.
 
-    The arguments are those of :class:`Lifecycle`.
+    The arguments are those of :class:`Lifecycle`, and:
+
+    Args:
+        handover: the clock that it shares with other connections; None: it has its own.
     """
 
     __slots__ = ("_control_frames", "_inbox", "_inbox_size", "_little", "_more", "_now", "_receive_limit", "counters")
@@ -71,6 +75,7 @@ class Connection(Lifecycle):
         keepalive: Keepalive | None,
         close_timeout: float,
         nursery: trio.Nursery,
+        handover: Handover | None = None,
     ) -> None:
         super().__init__(
             transport,
@@ -82,7 +87,7 @@ class Connection(Lifecycle):
             nursery=nursery,
         )
         self._now = trio.lowlevel.current_clock().current_time  # trio.current_time() looks for it each time
-        self.attendant = Attendant(self)
+        self.attendant = Attendant(self, handover or Handover(nursery))
         self.counters = Statistics(bytes_received=protocol.pending)
         self._receive_limit = math.inf if limits.receive_buffer is None else limits.receive_buffer
         self._little = min(LITTLE, self._receive_limit / 2)
@@ -198,7 +203,7 @@ class Connection(Lifecycle):
         finally:
             if self._receivers:
                 self._receivers.unpark()  # it takes what is left, or reads
-            elif self.attendant.armed_at == math.inf and not self.reading:
+            elif self.attendant.relieved and not self.reading:
                 self.attendant.arm()
 
     def receive_nowait(self) -> str | bytes:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import trio
 
+    from ._handover import Handover
     from ._instrument import Instrument
     from ._options import Compression, Keepalive, Limits
     from ._transport import Transport
@@ -96,7 +97,14 @@ def check_shared_keywords(options: SharedKeywords) -> ConnectionOptions:
 
 
 def start_websocket(
-    opened: Opened, options: ConnectionOptions, nursery: trio.Nursery, *, url: str, is_client: bool, shield: bool
+    opened: Opened,
+    options: ConnectionOptions,
+    nursery: trio.Nursery,
+    *,
+    url: str,
+    is_client: bool,
+    shield: bool,
+    handover: Handover | None = None,
 ) -> WebSocket:
     """Make the WebSocket and start what looks after its connection.
 
@@ -104,6 +112,7 @@ def start_websocket(
         nursery: where the connection's tasks run.
         shield: whether they live on when the nursery is cancelled, until the WebSocket is closed: for a WebSocket
             whose block closes it in any case.
+        handover: the clock that the connection shares with others; None: it has its own.
     """
     deflate = None
     if opened.agreement.deflate is not None and options.compression is not None:
@@ -118,6 +127,7 @@ def start_websocket(
         keepalive=options.keepalive,
         close_timeout=options.close_timeout,
         nursery=nursery,
+        handover=handover,
     )
     websocket = WebSocket(
         connection,

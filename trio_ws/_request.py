@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
+    from ._handover import Handover
     from ._net.exchange import Exchange
     from ._opening import ConnectionOptions
     from ._websocket import WebSocket
@@ -122,7 +123,17 @@ class WebSocketRequest:
     without doing either rejects with 500.
     """
 
-    __slots__ = ("_accepted", "_answered", "_exchange", "_nursery", "_options", "_protocols", "_unanswered", "_url")
+    __slots__ = (
+        "_accepted",
+        "_answered",
+        "_exchange",
+        "_handover",
+        "_nursery",
+        "_options",
+        "_protocols",
+        "_unanswered",
+        "_url",
+    )
 
     def __init__(
         self,
@@ -131,12 +142,14 @@ class WebSocketRequest:
         protocols: tuple[str, ...],
         accepted: Accepted,
         nursery: trio.Nursery,
+        handover: Handover,
     ) -> None:
         self._exchange = exchange
         self._options = options
         self._protocols = protocols
         self._accepted = accepted
         self._nursery = nursery  # where the WebSocket's tasks run; they end with it
+        self._handover = handover
         self._answered = False
         self._unanswered = Waiters()  # for the answer
         request = exchange.request
@@ -179,7 +192,15 @@ class WebSocketRequest:
             response_headers=answer,
             rest=self._exchange.rest,
         )
-        websocket = start_websocket(opened, self._options, self._nursery, url=self._url, is_client=False, shield=True)
+        websocket = start_websocket(
+            opened,
+            self._options,
+            self._nursery,
+            url=self._url,
+            is_client=False,
+            shield=True,
+            handover=self._handover,
+        )
         self._accepted.add(websocket)
         if self._accepted.goodbye is not None:
             websocket._connection.start_close(*self._accepted.goodbye)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ._exceptions import ConnectionClosed
+from ._handover import Handover
 from ._net.http1 import Http1Exchange, Http2Preface, RequestHead, answer_bytes, read_request, send_answer
 from ._net.http2_connection import Http2Connection
 from ._net.http2_exchange import Http2Exchange, respond
@@ -83,6 +84,7 @@ class Service:
         self._options = options
         self._opening: set[trio.CancelScope] = set()
         self._http2_connections: set[Http2Connection] = set()
+        self._handover: Handover | None = None  # of all WebSockets, made for the first
         self.websockets = Accepted()
         self.closing = False
         self.http2 = Http2Statistics()
@@ -194,8 +196,10 @@ class Service:
 
     def _make_request(self, exchange: Exchange) -> WebSocketRequest:
         check_origin(exchange.request, self._options.origins)
+        if self._handover is None:
+            self._handover = Handover(self.nursery)
         return WebSocketRequest(
-            exchange, self._options.connection, self._options.protocols, self.websockets, self.nursery
+            exchange, self._options.connection, self._options.protocols, self.websockets, self.nursery, self._handover
         )
 
     async def _answer_plain(self, transport: Transport, head: RequestHead) -> None:

@@ -28,8 +28,8 @@ class Transport(abc.ABC):
     error: Exception | None
     """What broke the transport, None if nothing did."""
 
-    handover_delay = 0.0
-    """Seconds that a reader waits for the application to come back and read for itself before it reads on."""
+    handover = False
+    """Whether a reader lets the application come back and read for itself for a while before it reads on."""
 
     multiplexed = False
     """Whether this is one of the streams of a connection (RFC 8441): the peer may send what :meth:`give_back` allows,

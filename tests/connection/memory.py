@@ -10,7 +10,7 @@ from trio_ws._transport import Transport
 class MemoryTransport(Transport):
     """One end of a pair; what it writes is at once in the other end's hands, as far as there is room."""
 
-    handover_delay = 0.01
+    handover = True
 
     def __init__(self) -> None:
         self.error: Exception | None = None

@@ -13,15 +13,13 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_ws
 from tests import raw
-from tests.connection.memory import MemoryTransport
 from tests.connection.sides import Peer, end_of, one_side, start
 from trio_ws import CloseInfo, Limits, WebSocket
+from trio_ws._handover import HANDOVER_DELAY as HANDOVER
 from trio_ws._net.transport import SocketTransport
 from trio_ws._nursery import BackgroundNursery
 from trio_ws._wire.frames import Opcode, frame_bytes
 from trio_ws._wire.reader import Pong
-
-HANDOVER = MemoryTransport.handover_delay
 
 
 def watch_reads(peer: Peer) -> list[str]:
@@ -327,10 +325,10 @@ async def test_a_busy_application_has_its_pings_answered_over_tcp(mock_clock: Mo
         before = trio.current_time()
         await stream.send_all(raw.frame(raw.PING, b"there?", masked=True))
         assert await raw.read_frame(stream) == (raw.PONG, b"there?")
-        assert trio.current_time() == pytest.approx(before + SocketTransport.handover_delay)
+        assert trio.current_time() == pytest.approx(before + HANDOVER)
         await stream.send_all(raw.frame(raw.PING, b"and now?", masked=True))
         assert await raw.read_frame(stream) == (raw.PONG, b"and now?")
-        assert trio.current_time() == pytest.approx(before + SocketTransport.handover_delay)
+        assert trio.current_time() == pytest.approx(before + HANDOVER)
         await stream.send_all(raw.frame(raw.TEXT, b"more", masked=True))
         assert await websocket.receive() == "more"
 

@@ -98,7 +98,7 @@ class Http2Stream(Transport):
         "window",
     )
 
-    handover_delay = 0.01
+    handover = True
     multiplexed = True
 
     def __init__(self, connection: Carrier, number: int, *, send_window: int, receive_window: int) -> None:

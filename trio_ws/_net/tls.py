@@ -63,8 +63,8 @@ class TLSTransport(Transport):
         return self.tls
 
     @property
-    def handover_delay(self) -> float:  # type: ignore[override]  # as long as that of the transport below
-        return self._below.handover_delay
+    def handover(self) -> bool:  # type: ignore[override]  # as the transport below has it
+        return self._below.handover
 
     @property
     def unsent(self) -> int:

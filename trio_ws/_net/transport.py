@@ -94,9 +94,7 @@ class SocketTransport(Transport):
 
     unsent: int
 
-    # Long enough that an application that answers messages as they come is never interrupted, short enough that a
-    # ping to one that is busy is answered soon.
-    handover_delay = 0.01
+    handover = True
 
     def __init__(self, sock: socket.socket, remote: object = None) -> None:
         sock.setblocking(False)
