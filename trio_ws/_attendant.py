@@ -60,7 +60,7 @@ class Attendant:
         """Have it take over reading after the handover delay, unless somebody reads by then."""
         if not self._connection.transport.handover:
             self.take_over_now()
-        elif self.relieved or self._reads:  # or else it is expected already
+        elif (self.relieved or self._reads) and self._connection.gives():  # else it is expected, or nothing will come
             self.relieved = self._reads = False
             self._handover.expect(self)
 
@@ -75,6 +75,10 @@ class Attendant:
             self.relieved = True
         else:
             self.take_over_now()
+
+    def dismiss(self) -> None:
+        """Have it read no more for the application, which gets nothing any more."""
+        self._handover.forget(self)
 
     def look_again(self) -> None:
         """Have it look again at how the connection stands."""

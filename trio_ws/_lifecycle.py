@@ -227,6 +227,7 @@ class Lifecycle:
         self._receivers.unpark_all()
         self.counter.wake()
         self._wake_senders()
+        self.attendant.dismiss()
         self._poke()
 
     def _wake_senders(self) -> None:

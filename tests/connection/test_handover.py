@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
+import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_ws
+from tests.connection.memory import transport_pair
+from tests.connection.sides import Peer, start
 from trio_ws._handover import CALLS_AT_ONCE, HANDOVER_DELAY, Handover
 
 
@@ -55,6 +58,64 @@ async def test_cancelled_it_calls_everyone_at_once_and_lets_nobody_wait_any_more
         nursery.cancel_scope.cancel()
     handover.expect(late)
     assert first.calls == second.calls == late.calls == [("now", begin)]
+
+
+async def test_the_clock_stops_when_nobody_is_expected_any_more(autojump_clock: MockClock) -> None:
+    first, second, third = Reader(), Reader(), Reader()
+    begin = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        handover = Handover(nursery)
+        handover.forget(first)
+        handover.expect(first)
+        handover.forget(first)  # before the clock's task has run
+        await wait_all_tasks_blocked()
+        assert not nursery.child_tasks
+        handover.expect(first)
+        await wait_all_tasks_blocked()
+        handover.expect(second)
+        handover.forget(first)
+        await wait_all_tasks_blocked()
+        assert nursery.child_tasks  # for the second
+        handover.forget(second)
+        handover.expect(third)  # before the clock has stopped: it begins anew
+    assert trio.current_time() == begin + HANDOVER_DELAY
+    assert (first.calls, second.calls, third.calls) == ([], [], [("if free", begin + HANDOVER_DELAY)])
+
+
+async def test_a_connection_that_has_ended_leaves_no_clock_behind(autojump_clock: MockClock) -> None:
+    ours, theirs = transport_pair()
+    before = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        websocket = start(nursery, ours, is_client=False)
+        await wait_all_tasks_blocked()
+        Peer(theirs, is_client=True).send("hello")
+        assert await websocket.receive() == "hello"
+        await wait_all_tasks_blocked()
+        assert len(nursery.child_tasks) == 2  # the clock, and the attendant that it will call
+        websocket._connection.abandon()
+    assert trio.current_time() == before
+
+
+async def test_who_received_when_it_ended_leaves_no_clock_behind_either(autojump_clock: MockClock) -> None:
+    ours, theirs = transport_pair()
+    async with trio.open_nursery() as nursery:
+        websocket = start(nursery, ours, is_client=False)
+        await wait_all_tasks_blocked()
+        Peer(theirs, is_client=True).send("hello")
+        assert await websocket.receive() == "hello"
+        with trio.move_on_after(1):
+            await websocket.receive()  # the clock has called meanwhile
+        async with trio.open_nursery() as receivers:
+            receivers.start_soon(expect_the_end, websocket)
+            await trio.sleep(1)
+            before = trio.current_time()
+            websocket._connection.abandon()
+    assert trio.current_time() == before
+
+
+async def expect_the_end(websocket: trio_ws.WebSocket) -> None:
+    with pytest.raises(trio_ws.ConnectionClosed):
+        await websocket.receive()
 
 
 async def test_others_run_while_many_are_called(autojump_clock: MockClock) -> None:
