@@ -78,6 +78,7 @@ class Subject:
 SUBJECTS = {
     "trio_ws": Subject("peer_trio_ws", "trio", variants=("plain", "tls", "deflate", "http2"), nowait=True),
     "hypercorn": Subject("peer_hypercorn", "asyncio", roles=("server",), variants=("http2",)),
+    "bare trio socket": Subject("peer_bare", "trio", variants=("plain", "tls"), raw=True),
     "raw trio stream": Subject("peer_raw", "trio", variants=("plain", "tls"), raw=True),
     "websockets.trio": Subject("peer_websockets_trio", "trio"),
     "trio-websocket": Subject("peer_trio_websocket", "trio", variants=("plain", "tls")),
