@@ -131,7 +131,7 @@ async def test_an_idle_connection_takes_little_memory_and_gives_it_back(
                 taken = measure() - before
                 for stream in streams[1:]:
                     await close(stream)
-                await until(lambda: live_tasks() == tasks)
+                await until(lambda: live_tasks() <= tasks)  # fewer: a clock of the first one may have ended
                 del streams[1:]
                 return taken
 
@@ -185,7 +185,7 @@ async def test_an_idle_stream_of_http2_takes_no_more_than_a_connection(
                 taken = measure() - before
                 for stream in streams[1:]:
                     await stream.aclose()
-                await until(lambda: live_tasks() == tasks)
+                await until(lambda: live_tasks() <= tasks)  # fewer: a clock of the first one may have ended
                 del streams[1:]
                 return taken
 
