@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import trio
 
@@ -108,6 +108,8 @@ class Connection(Lifecycle):
         await trio.lowlevel.checkpoint_if_cancelled()
         if not self.outbox.calm and not self.outbox.has_room:
             await self.outbox.wait_for_room()
+            if not self.is_open():
+                await self.raise_closed()
         self._send(message, compress)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -173,8 +175,13 @@ class Connection(Lifecycle):
         finally:
             self.pings.forget(waiter)
         if waiter.round_trip is None:
-            raise self.closed_error()
+            await self.raise_closed()
         return waiter.round_trip
+
+    async def raise_closed(self) -> NoReturn:
+        """Tell a task that has waited in vain; if it was cancelled together with the connection, that is why."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        raise self.closed_error()
 
     # ---- receiving ----
 
@@ -185,7 +192,7 @@ class Connection(Lifecycle):
                 await trio.lowlevel.checkpoint()
             while not self._inbox:
                 if not self.gives():
-                    raise self.closed_error()
+                    await self.raise_closed()
                 if self.reading or self.stalled:
                     await self._receivers.park()
                 elif self._more:
@@ -226,6 +233,8 @@ class Connection(Lifecycle):
                     await waiting.park()
                 else:
                     await self.read_more()
+            if not ready():
+                await trio.lowlevel.checkpoint_if_cancelled()  # as in raise_closed()
         finally:
             if self._receivers:
                 self._receivers.unpark()

@@ -84,7 +84,7 @@ class OutgoingMessage:
         if self._left:
             raise trio.ClosedResourceError("the block of this message has been left")
         if not connection.is_open():
-            raise connection.closed_error()
+            await connection.raise_closed()
         payload = self._check_text(piece) if not self._binary else bytes(piece)  # type: ignore[arg-type]  # no str
         if payload:
             self._write(payload, final=False)
