@@ -66,13 +66,15 @@ class Link:
         masked: whether this end is the client.
         deflate: whether permessage-deflate was agreed on.
         raw: whether there are no frames at all.
+        ends: whether the other side ends the connection, or the stream, after its Close.
     """
 
-    def __init__(self, sock: socket.socket, *, masked: bool, deflate: bool, raw: bool) -> None:
+    def __init__(self, sock: socket.socket, *, masked: bool, deflate: bool, raw: bool, ends: bool = True) -> None:
         self.sock = sock
         self._masked = masked
         self._deflate = deflate
         self._raw = raw
+        self._ends = ends
         self._buffer = memoryview(bytearray(CHUNK))
         self._ahead = b""  # received, not looked at
 
@@ -137,7 +139,9 @@ class Link:
         """Close as a WebSocket should, and wait for the other end to do so too."""
         if not self._raw:
             self.sock.sendall(frame(CLOSE, b"\x03\xe8", masked=self._masked))
-            while self.sock.recv(CHUNK):
+            while self.read_frame()[0] != CLOSE:
+                pass
+            while self._ends and self.sock.recv(CHUNK):
                 pass
         self.sock.close()
 

@@ -2,8 +2,8 @@
 
 ``VERB COUNT [SIZE]``, answered with "done" when it has been done: "echo" sends so many messages back, "sink" receives
 them with ``await receive()``, "drain" with ``receive_nowait()`` where there is one, "send" sends them, "open" opens and
-closes connections to the generator, "broadcast" sends to every connection but this one, "checkpoint" passes so many
-bare checkpoints of trio.
+closes connections to the generator, "join" opens more that obey as this one does, "broadcast" sends to every connection
+but this one, "checkpoint" passes so many bare checkpoints of trio.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Hands:
 
     sockets: list[Socket] = field(default_factory=list)  # all that are open
     open_one: Callable[[], Awaitable[None]] | None = None
+    join_one: Callable[[], Awaitable[None]] | None = None
     broadcast: Callable[[list[Any], bytes], Awaitable[None]] | None = None  # None: a send for each
 
 
@@ -78,6 +79,10 @@ async def carry_out(verb: str, numbers: list[int], socket: Socket, hands: Hands)
         assert hands.open_one is not None
         for _ in range(count):
             await hands.open_one()
+    elif verb == "join":
+        assert hands.join_one is not None
+        for _ in range(count):
+            await hands.join_one()
     elif verb == "broadcast":
         await broadcast(count, bytes(numbers[1]), [other for other in hands.sockets if other is not socket], hands)
     elif verb == "checkpoint":

@@ -48,6 +48,7 @@ async def main(task: Task) -> None:
     assert task.certificate is not None
     config.certfile = config.keyfile = str(task.certificate)
     config.websocket_max_message_size = BIG
+    config.keep_alive_max_requests = BIG  # on one connection over HTTP/2
     config.loglevel = "ERROR"
     port = socket.socket(fileno=int(config.bind[0][5:]))
     say(port.getsockname()[1])

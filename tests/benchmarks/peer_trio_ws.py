@@ -58,12 +58,22 @@ async def main(task: Task) -> None:
             server = await nursery.start(serve)
             say(server.port)
         return
-    connect = partial(trio_ws.open_websocket, task.url, ssl_context=task.ssl_context, **options)
+    async with trio_ws.Agent() as agent, trio.open_nursery() as nursery:
+        # A call without a dispatcher speaks HTTP/1.1.
+        dispatcher = agent if task.variant == "http2" else None
+        connect = partial(
+            trio_ws.open_websocket, task.url, ssl_context=task.ssl_context, dispatcher=dispatcher, **options
+        )
 
-    async def open_one() -> None:
-        async with connect():
-            pass
+        async def open_one() -> None:
+            async with connect():
+                pass
 
-    hands.open_one = open_one
-    async with connect() as websocket:
-        await obey(bind(websocket), hands, trio_ws.ConnectionClosed)
+        async def join(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+            async with connect() as websocket:
+                task_status.started()
+                await obey(bind(websocket), hands, trio_ws.ConnectionClosed)
+
+        hands.open_one = open_one
+        hands.join_one = partial(nursery.start, join)
+        await nursery.start(join)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tests.benchmarks.certificates import context_for
 from tests.benchmarks.link import TIMEOUT, Link, accept, connect
-from tests.benchmarks.link_http2 import Http2Client
+from tests.benchmarks.link_http2 import Http2Client, Http2Server
 from tests.benchmarks.subjects import HOST, SUBJECTS
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Process:
         self._context: ssl.SSLContext | None = (
             context_for(opposite, certificate) if variant in ("tls", "http2") else None
         )
-        self._http2: Http2Client | None = None  # carries all WebSockets, if that is what is measured
+        self._http2: Http2Client | Http2Server | None = None  # carries all WebSockets, if that is what is measured
         self._listener = stack.enter_context(socket.create_server((HOST, 0), backlog=2048))
         self._listener.settimeout(TIMEOUT)
         command = [sys.executable, "-m", "tests.benchmarks.subjects", name, role, variant]
@@ -61,7 +61,7 @@ class Process:
             assert self._process.stdout is not None
             self.port = int(self._process.stdout.readline())
         if variant == "http2":
-            self._http2 = self.dial_http2()
+            self._http2 = self.dial_http2() if role == "server" else self.accept_http2()
         self.link = self.meet()
         self.crowd: list[Link] = []  # more of them, for those who want many at once
 
@@ -81,7 +81,21 @@ class Process:
     def dial_http2(self) -> Http2Client:
         """Make one more connection over HTTP/2, with no WebSocket yet."""
         assert self._context is not None
-        return Http2Client(self.port, self._context)
+        return Http2Client(self.port, self._context, ends=self.subject.ends_streams)
+
+    def accept_http2(self) -> Http2Server:
+        """Accept the connection of a client under test."""
+        assert self._context is not None
+        return Http2Server(self._listener, self._context)
+
+    def meet_one_more(self) -> Link:
+        """Make one more connection that the side under test obeys."""
+        if self.role == "server":
+            return self.meet()
+        self.link.order("join 1")
+        link = self.meet()
+        self.link.await_done()
+        return link
 
     def measure(self, work: Callable[[], object], count: int) -> Cost:
         """Do work that makes the side under test handle so many messages."""

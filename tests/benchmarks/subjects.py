@@ -65,6 +65,7 @@ class Subject:
         variants: which of them it has.
         nowait: whether it can receive without awaiting.
         raw: whether it knows no WebSocket, and just echoes bytes.
+        ends_streams: whether it ends a stream of HTTP/2 after the Close on it.
     """
 
     module: str
@@ -73,11 +74,12 @@ class Subject:
     variants: tuple[str, ...] = ("plain", "tls", "deflate")
     nowait: bool = False
     raw: bool = False
+    ends_streams: bool = True
 
 
 SUBJECTS = {
     "trio_ws": Subject("peer_trio_ws", "trio", variants=("plain", "tls", "deflate", "http2"), nowait=True),
-    "hypercorn": Subject("peer_hypercorn", "asyncio", roles=("server",), variants=("http2",)),
+    "hypercorn": Subject("peer_hypercorn", "asyncio", roles=("server",), variants=("http2",), ends_streams=False),
     "bare trio socket": Subject("peer_bare", "trio", variants=("plain", "tls"), raw=True),
     "raw trio stream": Subject("peer_raw", "trio", variants=("plain", "tls"), raw=True),
     "websockets.trio": Subject("peer_websockets_trio", "trio"),
