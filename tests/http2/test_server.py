@@ -400,7 +400,7 @@ async def test_a_crash_of_ours_ends_the_connection_and_is_logged(
     caplog.set_level(logging.ERROR, "trio_ws.http2")
     async with raw_client(handler) as peer:
         await peer.open(1)
-        monkeypatch.setattr("trio_ws._net.http2_inlet.Inlet._on_data", crash)
+        monkeypatch.setattr("trio_ws._net.http2_inlet.Inlet.take_data", crash)
         await peer.data(1, HELLO)
         assert await peer.goaway_code() == 2
         await wait_all_tasks_blocked()

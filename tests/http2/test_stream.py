@@ -28,10 +28,13 @@ class Recorder:
         self.log: list[object] = []
         self.takes = True
 
-    def send_now(self, stream: Http2Stream, data: bytes, *, last: bool = False) -> bool:
+    def send_now(self, stream: Http2Stream, data: bytes) -> bool:
         if self.takes:
-            self.log.append((data, last))
+            self.log.append(data)
         return self.takes
+
+    def send_last(self, stream: Http2Stream, data: bytes) -> None:
+        self.log.append((data, "last"))
 
     def queue(self, stream: Http2Stream) -> None:
         self.log.append("queue")
@@ -84,7 +87,7 @@ async def test_wake_wakes_whoever_waits(nursery: trio.Nursery) -> None:
     assert not nursery.child_tasks
 
 
-def test_the_end_goes_behind_what_waits() -> None:
+async def test_the_end_goes_behind_what_waits() -> None:
     stream, recorder = make()
     recorder.takes = False
     stream.write(b"abc")
@@ -99,11 +102,11 @@ def test_the_end_goes_behind_what_waits() -> None:
     assert recorder.log == ["queue", "queue", "end"]
 
 
-def test_the_last_bytes_take_the_end_with_them_unless_others_wait() -> None:
+async def test_the_last_bytes_take_the_end_with_them_unless_others_wait() -> None:
     stream, recorder = make()
     stream.write_last(b"bye")
     stream.write_last(b"again")
-    assert recorder.log == [(b"bye", True)]
+    assert recorder.log == [(b"bye", "last")]
     stream, recorder = make()
     recorder.takes = False
     stream.write(b"x")
@@ -112,7 +115,7 @@ def test_the_last_bytes_take_the_end_with_them_unless_others_wait() -> None:
     assert stream.unsent == 1
 
 
-def test_the_window_is_given_back_by_halves() -> None:
+async def test_the_window_is_given_back_by_halves() -> None:
     stream, recorder = make()
     stream.give_back()
     stream.arrive(bytes(40), 49, 0)  # 9 of padding, which nobody has to take
@@ -128,7 +131,7 @@ def test_the_window_is_given_back_by_halves() -> None:
     assert stream.receive_window == 100
 
 
-def test_what_has_come_is_read_after_a_reset_and_its_reason_is_told() -> None:
+async def test_what_has_come_is_read_after_a_reset_and_its_reason_is_told() -> None:
     stream, _ = make()
     stream.arrive(b"last words", 10, 0)
     stream.was_reset(0x1234)
@@ -140,7 +143,7 @@ def test_what_has_come_is_read_after_a_reset_and_its_reason_is_told() -> None:
     assert stream.unsent == 0
 
 
-def test_a_reset_after_both_ends_is_no_error() -> None:
+async def test_a_reset_after_both_ends_is_no_error() -> None:
     stream, _ = make()
     stream.write_eof()
     stream.finish()

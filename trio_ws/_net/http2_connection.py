@@ -22,7 +22,7 @@ import trio
 
 from .http2 import LAST_STREAM, Library
 from .http2_flow import Outlet
-from .http2_gate import Breach, ErrorCode, Gate, allowed
+from .http2_gate import DATA, END_STREAM, Breach, ErrorCode, Gate, allowed
 from .http2_inlet import Inlet, goaway, window_update
 from .http2_stream import Http2Stream, StreamReset
 
@@ -59,6 +59,8 @@ class Http2Connection:
         error: what ended it, if it was no orderly end.
         draining: whether no more streams are opened; the connection ends with its last one.
         heard_at: when the last byte came.
+        send_now: sends what a stream writes, if that can go at once; tells whether it could.
+        refund: notes that small DATA frames were read.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class Http2Connection:
         self._max_streams = max_streams
         self._gate = Gate(limits, counts, is_client=is_client)
         self._library = Library(limits, is_client=is_client)
-        self._outlet = Outlet(below, self._gate, limits, trio.current_time)
+        self._outlet = Outlet(below, self._gate, limits, trio.current_time, self._see_to_sending)
         self._outlet.control(self._library.take())  # the preface
         self._inlet = Inlet(self._gate, self._library, self._outlet, self, is_client=is_client)
         self._streams = self._inlet.streams
@@ -99,6 +101,8 @@ class Http2Connection:
         self._asked_at = -math.inf
         self._idle_since = trio.current_time()
         self.counts = counts
+        self.send_now = self._outlet.send_now
+        self.refund = self._gate.refund_small_data
         self.ended = False
         self.error: Exception | None = None
         self.draining = False
@@ -249,23 +253,28 @@ class Http2Connection:
 
     def _take(self, data: bytes) -> None:
         self._stepping = True
+        next_frame, take_data = self._gate.next_frame, self._inlet.take_data
         try:
             if data:
                 self.heard_at = trio.current_time()
                 self._gate.feed(data, self.heard_at)
             self._more = False
             for _ in range(FRAMES_AT_ONCE):
-                frame = self._gate.next_frame()
+                frame = next_frame()
                 if frame is None or self.ended:
                     break
-                self._inlet.understand(frame)
+                if frame.kind == DATA:
+                    take_data(frame)
+                else:
+                    self._inlet.understand(frame)
             else:
                 self._more = True
         except Breach as breach:
             self._fail(breach)
         finally:
             self._stepping = False
-        self._flush()
+        if not self._outlet.idle:
+            self._flush()
 
     def settled(self) -> None:
         """Take note of the peer's SETTINGS."""
@@ -326,7 +335,7 @@ class Http2Connection:
         stream = Http2Stream(self, stream_id, send_window=self._inlet.peer_window, receive_window=window)
         self._streams[stream_id] = stream
         self._opened += 1
-        self._gate.allow_window_updates(2)
+        self._gate.window_updates += 2
         self.counts.streams_opened += 1
         self.counts.streams_open += 1
         return stream
@@ -387,25 +396,17 @@ class Http2Connection:
         """Whether what a stream writes now would wait."""
         return self.ended or self._outlet.blocked
 
-    def send_now(self, stream: Http2Stream, data: bytes, *, last: bool = False) -> bool:
-        """Send the whole of a short write if nothing is before it, END_STREAM with the last; tell whether it went."""
-        if last:
-            self._flush()
-        if not self._outlet.send_now(stream, data, last=last):
-            return False
-        if last:
+    def send_last(self, stream: Http2Stream, data: bytes) -> None:
+        """Send the whole of a short write with END_STREAM, if nothing is before it."""
+        self._flush()
+        if self._outlet.send_now(stream, data, END_STREAM):
             stream.local_ended = True
             self._library.send_end(stream.id)  # the flag has gone: only the library must know
-        if self._below.unsent:
-            self._see_to_sending()
-        return True
 
     def queue(self, stream: Http2Stream) -> None:
         """Send what a stream has to send as its turn comes."""
         self._outlet.queue(stream)
         self._flush()
-        if self._outlet.stalled:
-            self._hurry()
 
     def end(self, stream: Http2Stream) -> None:
         """Send END_STREAM: all before it has gone."""
@@ -417,10 +418,6 @@ class Http2Connection:
         """Let the peer send so much more on a stream."""
         self._outlet.control(window_update(stream.id, size))
         self._flush()
-
-    def refund(self, cost: int) -> None:
-        """Note that small DATA frames were read."""
-        self._gate.refund_small_data(cost)
 
     def ask(self) -> bool:
         """Send a PING unless one is on its way."""
@@ -452,13 +449,14 @@ class Http2Connection:
             self._outlet.flush()
         except Breach as breach:
             self._fail(breach)
-        if self._below.unsent:
-            self._see_to_sending()
+        if self._outlet.stalled:
+            self._hurry()
 
     def _see_to_sending(self) -> None:
-        if not self._sending:
-            self._sending = True
-            self._nursery.start_soon(self._keep_sending)
+        if self.ended:  # the nursery may have ended too
+            return
+        self._sending = True
+        self._nursery.start_soon(self._keep_sending)
 
     @trio.lowlevel.enable_ki_protection
     async def _keep_sending(self) -> None:
@@ -467,5 +465,5 @@ class Http2Connection:
             while self._below.unsent:
                 await self._below.drain()
                 self._flush()
-        self._sending = False
+        self._sending = self._outlet.congested = False
         self._sent.unpark_all()

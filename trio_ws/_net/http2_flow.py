@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from .http2_gate import END_STREAM, MAX_FRAME_SIZE, Breach, ErrorCode, Kind, allowed, frame_header
+from .http2_gate import DATA, MAX_FRAME_SIZE, Breach, ErrorCode, allowed, pack_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +40,12 @@ class Outlet:
         gate: is told what our DATA allows the peer to send.
         limits: what a peer may cost us.
         clock: tells the time.
+        see_to_sending: called when the transport below has not taken all.
+
+    Attributes:
+        window: bytes that we may send on the connection.
+        stalled: streams that have no window, and since when.
+        congested: whether what is below may not have taken all; whoever sees to sending says that it has.
     """
 
     __slots__ = (
@@ -49,21 +55,32 @@ class Outlet:
         "_flushing",
         "_gate",
         "_limits",
+        "_see_to_sending",
         "_turns",
+        "congested",
         "stalled",
         "window",
     )
 
-    def __init__(self, below: Transport, gate: Gate, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        below: Transport,
+        gate: Gate,
+        limits: Limits,
+        clock: Callable[[], float],
+        see_to_sending: Callable[[], None],
+    ) -> None:
         self._below = below
         self._gate = gate
         self._limits = limits
         self._clock = clock
+        self._see_to_sending = see_to_sending
         self._control: list[bytes] = []
         self._flushing = False
         self._turns: deque[Http2Stream] = deque()
+        self.congested = False
         self.window = DEFAULT_WINDOW
-        self.stalled: dict[Http2Stream, float] = {}  # streams that have no window, and since when
+        self.stalled: dict[Http2Stream, float] = {}
 
     @property
     def blocked(self) -> bool:
@@ -75,15 +92,42 @@ class Outlet:
         if frame:
             self._control.append(frame)
 
-    def send_now(self, stream: Http2Stream, data: bytes, *, last: bool) -> bool:
-        """Send the whole of a short write at once, if nothing is before it; the last carries END_STREAM."""
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to flush."""
+        return not (self._control or self._turns)
+
+    def send_now(self, stream: Http2Stream, data: bytes, flags: int = 0) -> bool:
+        """Send the whole of a write at once, if nothing is before it and the windows allow it; tell whether it went.
+
+        Args:
+            stream: whose it is.
+            data: at most a batch.
+            flags: of the last frame: END_STREAM.
+        """
         size = len(data)
-        if self._turns or size > MAX_FRAME_SIZE or size > stream.send_window or size > self.window:
+        if self._turns or self._control or size > stream.send_window or size > self.window or size > BATCH_SIZE:
             return False
-        if self._control or self._below.unsent >= BATCH_SIZE:
+        if self.congested and self._below.unsent >= BATCH_SIZE:
             return False
-        self._below.write(self._frame(stream, data, END_STREAM if last else 0))
+        if size <= MAX_FRAME_SIZE:
+            wire = self._frame(stream, data, flags)
+        else:
+            view = memoryview(data)
+            last = (size - 1) // MAX_FRAME_SIZE * MAX_FRAME_SIZE
+            frames = [self._frame(stream, view[at : at + MAX_FRAME_SIZE]) for at in range(0, last, MAX_FRAME_SIZE)]
+            wire = b"".join([*frames, self._frame(stream, view[last:], flags)])
+        self._below.write(wire)  # as _write(): this is the hot path
+        if not self.congested and self._below.unsent:
+            self.congested = True
+            self._see_to_sending()
         return True
+
+    def _write(self, data: bytes) -> None:
+        self._below.write(data)
+        if not self.congested and self._below.unsent:
+            self.congested = True
+            self._see_to_sending()
 
     def queue(self, stream: Http2Stream) -> None:
         """Give a stream its turn, if it has none and can send."""
@@ -123,7 +167,7 @@ class Outlet:
                 frames = self._take_turns(BATCH_SIZE - self._below.unsent)
                 if not frames:
                     break
-                self._below.write(b"".join(frames))
+                self._write(b"".join(frames))
                 self._flush_control()
         finally:
             self._flushing = False
@@ -131,7 +175,7 @@ class Outlet:
     def _flush_control(self) -> None:
         if self._control and self._below.unsent < BATCH_SIZE:
             frames, self._control = self._control, []
-            self._below.write(frames[0] if len(frames) == 1 else b"".join(frames))
+            self._write(frames[0] if len(frames) == 1 else b"".join(frames))
         elif len(self._control) > allowed(self._limits.h2_queued_control):
             text = "too many control frames wait for a peer that does not read"
             raise Breach(ErrorCode.ENHANCE_YOUR_CALM, text, "h2_queued_control")
@@ -156,10 +200,11 @@ class Outlet:
                 self.stalled.setdefault(stream, self._clock())
         return frames
 
-    def _frame(self, stream: Http2Stream, data: bytes, flags: int = 0) -> bytes:
+    def _frame(self, stream: Http2Stream, data: bytes | memoryview, flags: int = 0) -> bytes:
         size = len(data)
         stream.send_window -= size
         self.window -= size
-        self._gate.counts.data_frames_sent += 1
-        self._gate.allow_window_updates(_UPDATES_PER_FRAME)
-        return frame_header(size, Kind.DATA, flags, stream.id) + data
+        gate = self._gate
+        gate.counts.data_frames_sent += 1
+        gate.window_updates += _UPDATES_PER_FRAME
+        return pack_header(0, size, DATA, flags, stream.id) + data

@@ -30,6 +30,8 @@ HEADER_SIZE = 9
 SMALL_DATA = 256  # bytes; a DATA frame with fewer costs more than it brings
 
 _HEADER = struct.Struct(">BHBBL")
+pack_header = _HEADER.pack
+_unpack_header = _HEADER.unpack_from
 _SETTING = struct.Struct(">HL")
 _HEADER_TABLE_SIZE = 1
 _TABLE_SIZE = 4096  # bytes; RFC 9113 §6.5.2: the default, and an encoder may use less than it is offered
@@ -49,6 +51,9 @@ class Kind(IntEnum):
     GOAWAY = 7
     WINDOW_UPDATE = 8
     CONTINUATION = 9
+
+
+DATA = int(Kind.DATA)  # a member of an enumeration takes longer to compare
 
 
 class ErrorCode(IntEnum):
@@ -158,9 +163,7 @@ class Frame(NamedTuple):
         return frame_header(len(self.payload), self.kind, self.flags, self.stream_id) + self.payload
 
     def unpadded(self) -> bytes:
-        """The payload of DATA without its padding."""
-        if not self.flags & PADDED:
-            return self.payload
+        """The payload of padded DATA without its padding."""
         if not self.payload or self.payload[0] >= len(self.payload):  # RFC 9113 §6.1
             raise Breach(ErrorCode.PROTOCOL_ERROR, "a frame is shorter than its padding")
         return self.payload[1 : len(self.payload) - self.payload[0]]
@@ -183,25 +186,31 @@ class Gate:
         limits: what a peer may cost us.
         counts: where it is counted.
         is_client: a server's first bytes are the preface.
+
+    Attributes:
+        block_since: when the header block began that is not whole yet; inf when none is.
+        counts: where it is counted.
+        window_updates: how many WINDOW_UPDATE frames may come and be of use: for a stream, or for DATA of ours.
     """
 
     __slots__ = (
         "_block",
         "_block_frames",
-        "_block_since",
         "_block_start",
         "_buffer",
         "_control",
         "_empty_data",
         "_first",
         "_limits",
+        "_most_small_data",
         "_now",
         "_position",
         "_preface",
         "_resets",
         "_small_data",
-        "_window_updates",
+        "block_since",
         "counts",
+        "window_updates",
     )
 
     def __init__(self, limits: Limits, counts: Http2Statistics, *, is_client: bool) -> None:
@@ -215,19 +224,20 @@ class Gate:
         self._block: bytearray | None = None
         self._block_start = Frame(Kind.HEADERS, 0, 0, b"")
         self._block_frames = 0
-        self._block_since = math.inf
+        self.block_since = math.inf
         self._control = TokenBucket(limits.h2_control_burst, limits.h2_control_rate)
         self._resets = TokenBucket(limits.h2_reset_burst, limits.h2_reset_rate)
         self._empty_data = 0
         self._small_data = 0
-        self._window_updates = 5.0  # that may come and be of use
+        self._most_small_data = allowed(limits.h2_small_data)
+        self.window_updates = 5.0
 
     # ---- bytes in, frames out ----
 
     def feed(self, data: bytes, now: float) -> None:
         """Take bytes that came."""
         self._now = now
-        self._buffer = self._buffer[self._position :] + data
+        self._buffer = self._buffer[self._position :] + data if self._position < len(self._buffer) else data
         self._position = 0
         if self._preface:
             self._check_preface()
@@ -245,29 +255,27 @@ class Gate:
         Raises:
             Breach: a rule was broken, or a limit passed.
         """
-        while (frame := self._cut()) is not None:
-            if frame.kind == Kind.DATA:  # the most frequent by far
-                self._check_order(frame)
-                self._count_data(frame)
+        while True:
+            buffer, body = self._buffer, self._position + HEADER_SIZE
+            if body > len(buffer):
+                return None
+            high, low, kind, flags, stream_id = _unpack_header(buffer, self._position)
+            size = high << 16 | low
+            if size > MAX_FRAME_SIZE:
+                text = f"a frame of {size} bytes: at most {MAX_FRAME_SIZE} are allowed"
+                raise Breach(ErrorCode.FRAME_SIZE_ERROR, text)
+            if body + size > len(buffer):
+                return None
+            self._position = body + size
+            frame = Frame(kind, flags, stream_id & 0x7FFFFFFF, buffer[body : body + size])
+            if kind == DATA:  # the most frequent by far
+                if self._first or self._block is not None:
+                    self._check_order(frame)
+                self._count_data(flags, frame.payload)
                 return frame
             whole = self._examine(frame)
             if whole is not None:
                 return whole
-        return None
-
-    def _cut(self) -> Frame | None:
-        buffer, start = self._buffer, self._position
-        if len(buffer) - start < HEADER_SIZE:
-            return None
-        high, low, kind, flags, stream_id = _HEADER.unpack_from(buffer, start)
-        length = high << 16 | low
-        if length > MAX_FRAME_SIZE:
-            raise Breach(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes: at most {MAX_FRAME_SIZE} are allowed")
-        stop = start + HEADER_SIZE + length
-        if stop > len(buffer):
-            return None
-        self._position = stop
-        return Frame(kind, flags, stream_id & 0x7FFFFFFF, buffer[start + HEADER_SIZE : stop])
 
     def _check_order(self, frame: Frame) -> None:
         if self._first:
@@ -295,9 +303,9 @@ class Gate:
             case Kind.PING:
                 self.count_control()
             case Kind.WINDOW_UPDATE:
-                self._window_updates -= 1
-                if self._window_updates < 0:
-                    self._window_updates = 0
+                self.window_updates -= 1
+                if self.window_updates < 0:
+                    self.window_updates = 0
                     self.count_control()
             case Kind.RST_STREAM | Kind.GOAWAY:
                 pass
@@ -311,7 +319,7 @@ class Gate:
     @property
     def block_deadline(self) -> float:
         """When the header block that is coming must be whole; inf when none is."""
-        return self._block_since + self._limits.h2_header_timeout
+        return self.block_since + self._limits.h2_header_timeout
 
     def _begin_block(self, frame: Frame) -> Frame | None:
         wire = frame_header(len(frame.payload), frame.kind, frame.flags, frame.stream_id) + frame.payload
@@ -320,7 +328,7 @@ class Gate:
         self._block = bytearray(wire)
         self._block_start = frame
         self._block_frames = 0
-        self._block_since = self._now
+        self.block_since = self._now
         return None
 
     def _continue_block(self, frame: Frame) -> Frame | None:
@@ -337,19 +345,17 @@ class Gate:
             return None
         whole = self._block_start._replace(payload=bytes(self._block))
         self._block = None
-        self._block_since = math.inf
+        self.block_since = math.inf
         return whole
 
     # ---- what is counted ----
 
-    def _count_data(self, frame: Frame) -> None:
-        self.counts.data_frames_received += 1
-        size = len(frame.payload)
-        if size >= SMALL_DATA:
-            self._empty_data = 0
-            return
-        self.counts.small_data_frames += 1
-        if frame.flags & END_STREAM or (size and not (frame.flags & PADDED and size == frame.payload[0] + 1)):
+    def _count_data(self, flags: int, payload: bytes) -> None:
+        counts, size = self.counts, len(payload)
+        counts.data_frames_received += 1
+        if size < SMALL_DATA:
+            counts.small_data_frames += 1
+        if (size > payload[0] + 1 if size and flags & PADDED else size) or flags & END_STREAM:
             self._empty_data = 0
             return
         # A DATA frame that brings nothing and ends nothing: CVE-2019-9518.
@@ -361,16 +367,12 @@ class Gate:
     def charge_small_data(self, cost: int) -> None:
         """Note what a small DATA frame costs while nobody has read it: CVE-2019-9511."""
         self._small_data += cost
-        if self._small_data > allowed(self._limits.h2_small_data):
+        if self._small_data > self._most_small_data:
             raise Breach(ErrorCode.ENHANCE_YOUR_CALM, "too many small DATA frames that wait", "h2_small_data")
 
     def refund_small_data(self, cost: int) -> None:
         """Take that back: it was read, or thrown away."""
         self._small_data -= cost
-
-    def allow_window_updates(self, count: float) -> None:
-        """Note that so many WINDOW_UPDATE frames may come and be of use: for a stream, or for DATA of ours."""
-        self._window_updates += count
 
     def count_control(self) -> None:
         """Count a frame that nothing comes of: CVE-2019-9512, CVE-2019-9515."""

@@ -14,6 +14,7 @@ from .http2_gate import ErrorCode, error_name
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
 
     Fields = list[tuple[str, str]]
 
@@ -47,12 +48,15 @@ class Carrier(Protocol):
     def heard_at(self) -> float: ...
     @property
     def blocked(self) -> bool: ...
-    def send_now(self, stream: Http2Stream, data: bytes, *, last: bool = False) -> bool: ...
+    @property
+    def send_now(self) -> Callable[[Http2Stream, bytes], bool]: ...
+    def send_last(self, stream: Http2Stream, data: bytes) -> None: ...
     def queue(self, stream: Http2Stream) -> None: ...
     def end(self, stream: Http2Stream) -> None: ...
     def drop(self, stream: Http2Stream) -> None: ...
     def give_back(self, stream: Http2Stream, size: int) -> None: ...
-    def refund(self, cost: int) -> None: ...
+    @property
+    def refund(self) -> Callable[[int], None]: ...
     def ask(self) -> bool: ...
 
 
@@ -80,6 +84,7 @@ class Http2Stream(Transport):
         "_closers",
         "_connection",
         "_eof",
+        "_half_window",
         "_interim",
         "_moved",
         "_small_data",
@@ -95,7 +100,6 @@ class Http2Stream(Transport):
         "remote_ended",
         "send_window",
         "waits_for_turn",
-        "window",
     )
 
     handover = True
@@ -107,7 +111,7 @@ class Http2Stream(Transport):
         self.id = number
         self.send_window = send_window
         self.receive_window = receive_window
-        self.window = receive_window
+        self._half_window = max(1, receive_window // 2)
         self.outgoing = bytearray()
         self.waits_for_turn = False
         self.awaits_answer = False
@@ -168,7 +172,7 @@ class Http2Stream(Transport):
         if self._closed or self._eof or self.error is not None or self.outgoing:
             return
         self._eof = True
-        self._connection.send_now(self, data, last=True)
+        self._connection.send_last(self, data)
 
     async def drain(self) -> None:
         if self.outgoing and not self._closed:
@@ -195,7 +199,7 @@ class Http2Stream(Transport):
 
     def give_back(self) -> None:
         # Half a window at a time: a frame for every message would cost more than the message.
-        if self._taken >= max(1, self.window // 2) and not self.remote_ended and not self._closed:
+        if self._taken >= self._half_window and not self.remote_ended and not self._closed:
             size, self._taken = self._taken, 0
             self.receive_window += size
             self._connection.give_back(self, size)
