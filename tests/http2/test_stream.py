@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from trio_ws._net.http2_gate import Breach, error_name
+from trio_ws._net.http2_reading import Reading
 from trio_ws._net.http2_stream import Http2Stream, StreamReset
 
 
@@ -27,6 +30,8 @@ class Recorder:
     def __init__(self) -> None:
         self.log: list[object] = []
         self.takes = True
+        nothing = cast("Any", None)  # the connection's own task reads, so it is not asked for
+        self.reading = Reading(nothing, nothing, nothing, nothing, nothing)
 
     def send_now(self, stream: Http2Stream, data: bytes) -> bool:
         if self.takes:

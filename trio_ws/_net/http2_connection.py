@@ -4,7 +4,8 @@ Theory of operation:
 
 1. All is synchronous. What comes from below goes through the :class:`Gate`, which counts, to the :class:`Inlet`, which
    understands; what a stream writes goes down at once as far as windows and the transport allow, and else in its turn
-   (:class:`Outlet`). Only :meth:`_run` waits, for input, and one task for room below while there is none.
+   (:class:`Outlet`). Only who has the turn to read waits for input, :meth:`_run` or the task of a stream
+   (:class:`Reading`), and one task for room below while there is none.
 2. What a step of reading makes goes down in one write, at its end: ``_stepping`` holds it back until then.
 3. What breaks the connection ends it, with a GOAWAY, and every stream on it: they read as ended, and their ``error``
    says why. :meth:`_end` runs once, and is the only way out.
@@ -14,6 +15,7 @@ Theory of operation:
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import logging
 import math
 from typing import TYPE_CHECKING
@@ -24,6 +26,7 @@ from .http2 import LAST_STREAM, Library
 from .http2_flow import Outlet
 from .http2_gate import DATA, END_STREAM, Breach, ErrorCode, Gate, allowed
 from .http2_inlet import Inlet, goaway, window_update
+from .http2_reading import Reading
 from .http2_stream import Http2Stream, StreamReset
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ class Http2Connection:
         error: what ended it, if it was no orderly end.
         draining: whether no more streams are opened; the connection ends with its last one.
         heard_at: when the last byte came.
+        reading: who reads.
         send_now: sends what a stream writes, if that can go at once; tells whether it could.
         refund: notes that small DATA frames were read.
     """
@@ -79,6 +83,7 @@ class Http2Connection:
         self._limits = limits
         self._nursery = nursery
         self._handlers = nursery
+        self._context = contextvars.copy_context()
         self._settle_by = settle_by
         self._serve = serve
         self._max_streams = max_streams
@@ -88,6 +93,7 @@ class Http2Connection:
         self._outlet.control(self._library.take())  # the preface
         self._inlet = Inlet(self._gate, self._library, self._outlet, self, is_client=is_client)
         self._streams = self._inlet.streams
+        self.reading = Reading(below, self._outlet, self._read, self._release, self._hurry_by)
         self._scope = trio.CancelScope()
         self._settled = trio.Event()
         self._done = trio.Event()
@@ -97,7 +103,6 @@ class Http2Connection:
         self._refused = 0
         self._stepping = False
         self._sending = False
-        self._more = False  # whole frames that were read wait
         self._asked_at = -math.inf
         self._idle_since = trio.current_time()
         self.counts = counts
@@ -131,22 +136,23 @@ class Http2Connection:
         try:
             with trio.CancelScope(shield=shield):
                 while not self.ended:
-                    with trio.CancelScope(deadline=self._next_deadline()) as self._scope:
-                        if self._more:
-                            await trio.lowlevel.checkpoint()
-                        else:
-                            await self._below.wait_readable()
-                    self._read()
+                    deadline = min(self._next_deadline(), self.reading.look_at_clock())
+                    with trio.CancelScope(deadline=deadline) as self._scope:
+                        while not self.ended:
+                            await self.reading.attend()
                     self._look_at_clock()
             with trio.move_on_after(self._limits.close_linger):
                 while self._sending:
                     await self._sent.park()
         # A bug of ours or of a library's ends this connection, and nothing else.
         except Exception as error:
-            logger.exception("internal error on a connection to %.256r", self.remote_address)
-            self._end(ErrorCode.INTERNAL_ERROR, error)
+            self._crash(error)
         finally:
             self.close()
+
+    def _crash(self, error: Exception) -> None:
+        logger.error("internal error on a connection to %.256r", self.remote_address, exc_info=error)
+        self._end(ErrorCode.INTERNAL_ERROR, error)
 
     def close(self) -> None:
         """End at once: GOAWAY if that can go without waiting, then the transport; harmless when repeated."""
@@ -227,7 +233,11 @@ class Http2Connection:
 
     def _hurry(self) -> None:
         """Have the clock looked at in time: something has begun that is limited."""
-        self._scope.deadline = min(self._scope.deadline, self._next_deadline())
+        self._hurry_by(self._next_deadline())
+
+    def _hurry_by(self, deadline: float) -> None:
+        if deadline < self._scope.deadline:
+            self._scope.deadline = deadline
 
     def _note_idle(self) -> None:
         if not self._streams and not self._live:
@@ -242,23 +252,25 @@ class Http2Connection:
         """Understand what is here."""
         if self.ended:
             return
-        if self._more:
-            self._take(b"")
-            return
-        data = self._below.read()
-        if data:
-            self._take(data)
-        elif data is not None:
-            self._end(ErrorCode.NO_ERROR, self._below.error)
+        try:
+            if self.reading.more:
+                self._take(b"")
+            elif data := self._below.read():
+                self._take(data)
+            elif data is not None:
+                self._end(ErrorCode.NO_ERROR, self._below.error)
+        # As in _run(): this may be the task of a stream, and a bug is not its fault.
+        except Exception as error:
+            self._crash(error)
 
     def _take(self, data: bytes) -> None:
         self._stepping = True
         next_frame, take_data = self._gate.next_frame, self._inlet.take_data
         try:
             if data:
-                self.heard_at = trio.current_time()
+                self.heard_at = self.reading.clock()
                 self._gate.feed(data, self.heard_at)
-            self._more = False
+            self.reading.more = False
             for _ in range(FRAMES_AT_ONCE):
                 frame = next_frame()
                 if frame is None or self.ended:
@@ -268,13 +280,15 @@ class Http2Connection:
                 else:
                     self._inlet.understand(frame)
             else:
-                self._more = True
+                self.reading.more = True
         except Breach as breach:
             self._fail(breach)
         finally:
             self._stepping = False
         if not self._outlet.idle:
             self._flush()
+        if self._gate.block_since != math.inf:
+            self._hurry()
 
     def settled(self) -> None:
         """Take note of the peer's SETTINGS."""
@@ -304,7 +318,8 @@ class Http2Connection:
             self._refuse(stream)
         else:
             self._live += 1
-            self._handlers.start_soon(self._look_after, stream, fields)
+            # Not in the context of whoever reads, which may be another stream's handler.
+            self._context.run(self._handlers.start_soon, self._look_after, stream, fields)
 
     def _refuse(self, stream: Http2Stream) -> None:
         self._refused += 1
@@ -402,6 +417,7 @@ class Http2Connection:
         if self._outlet.send_now(stream, data, END_STREAM):
             stream.local_ended = True
             self._library.send_end(stream.id)  # the flag has gone: only the library must know
+        self._flush()  # what is held back, too
 
     def queue(self, stream: Http2Stream) -> None:
         """Send what a stream has to send as its turn comes."""
@@ -451,6 +467,10 @@ class Http2Connection:
             self._fail(breach)
         if self._outlet.stalled:
             self._hurry()
+
+    def _release(self) -> None:
+        self._outlet.holding = False
+        self._flush()
 
     def _see_to_sending(self) -> None:
         if self.ended:  # the nursery may have ended too

@@ -8,6 +8,7 @@ Rules:
    batch: so what a sibling writes waits behind one batch and one frame of each, however much a stream has to send.
 3. Control frames go before DATA, and what a step of reading made goes in one write. They wait for the batch below as
    DATA does, and how many may wait is limited: a peer that does not read can still ask for more.
+4. While it is ``holding``, what would go at once is kept for the next flush, up to a record of TLS.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Outlet:
     Attributes:
         window: bytes that we may send on the connection.
         stalled: streams that have no window, and since when.
+        holding: whether what is written waits for the next :meth:`flush`, to go with more.
         congested: whether what is below may not have taken all; whoever sees to sending says that it has.
     """
 
@@ -54,10 +56,13 @@ class Outlet:
         "_control",
         "_flushing",
         "_gate",
+        "_held",
+        "_held_size",
         "_limits",
         "_see_to_sending",
         "_turns",
         "congested",
+        "holding",
         "stalled",
         "window",
     )
@@ -78,6 +83,9 @@ class Outlet:
         self._control: list[bytes] = []
         self._flushing = False
         self._turns: deque[Http2Stream] = deque()
+        self._held: list[bytes] = []  # DATA
+        self._held_size = 0
+        self.holding = False
         self.congested = False
         self.window = DEFAULT_WINDOW
         self.stalled: dict[Http2Stream, float] = {}
@@ -95,7 +103,7 @@ class Outlet:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to flush."""
-        return not (self._control or self._turns)
+        return not (self._control or self._turns or self._held)
 
     def send_now(self, stream: Http2Stream, data: bytes, flags: int = 0) -> bool:
         """Send the whole of a write at once, if nothing is before it and the windows allow it; tell whether it went.
@@ -117,11 +125,20 @@ class Outlet:
             last = (size - 1) // MAX_FRAME_SIZE * MAX_FRAME_SIZE
             frames = [self._frame(stream, view[at : at + MAX_FRAME_SIZE]) for at in range(0, last, MAX_FRAME_SIZE)]
             wire = b"".join([*frames, self._frame(stream, view[last:], flags)])
+        if self.holding:
+            self._hold(wire)
+            return True
         self._below.write(wire)  # as _write(): this is the hot path
         if not self.congested and self._below.unsent:
             self.congested = True
             self._see_to_sending()
         return True
+
+    def _hold(self, wire: bytes) -> None:
+        self._held.append(wire)
+        self._held_size += len(wire)
+        if self._held_size >= MAX_FRAME_SIZE:  # as much as a record of TLS takes
+            self._flush_held()
 
     def _write(self, data: bytes) -> None:
         self._below.write(data)
@@ -162,6 +179,8 @@ class Outlet:
             return
         self._flushing = True
         try:
+            if self._held:
+                self._flush_held()
             self._flush_control()
             while self._turns and self._below.unsent < BATCH_SIZE:
                 frames = self._take_turns(BATCH_SIZE - self._below.unsent)
@@ -171,6 +190,10 @@ class Outlet:
                 self._flush_control()
         finally:
             self._flushing = False
+
+    def _flush_held(self) -> None:
+        frames, self._held, self._held_size = self._held, [], 0
+        self._write(b"".join(frames))
 
     def _flush_control(self) -> None:
         if self._control and self._below.unsent < BATCH_SIZE:

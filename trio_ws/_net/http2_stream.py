@@ -14,7 +14,9 @@ from .http2_gate import ErrorCode, error_name
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+
+    from .http2_reading import Reading
 
     Fields = list[tuple[str, str]]
 
@@ -38,6 +40,8 @@ class StreamReset(Exception):
 class Carrier(Protocol):
     """What a stream needs of its connection."""
 
+    @property
+    def reading(self) -> Reading: ...
     @property
     def local_address(self) -> object: ...
     @property
@@ -87,12 +91,14 @@ class Http2Stream(Transport):
         "_half_window",
         "_interim",
         "_moved",
+        "_reading",
         "_small_data",
         "_taken",
         "_unread",
         "_wake",
         "answer",
         "awaits_answer",
+        "has_input",
         "id",
         "local_ended",
         "outgoing",
@@ -107,6 +113,7 @@ class Http2Stream(Transport):
 
     def __init__(self, connection: Carrier, number: int, *, send_window: int, receive_window: int) -> None:
         self._connection = connection
+        self._reading = connection.reading
         self.error = None
         self.id = number
         self.send_window = send_window
@@ -119,6 +126,7 @@ class Http2Stream(Transport):
         self._interim = 0
         self.local_ended = False
         self.remote_ended = False
+        self.has_input = False
         self._arrived: list[bytes] = []
         self._unread = 0  # bytes
         self._taken = 0  # bytes that were read and not given back
@@ -176,19 +184,22 @@ class Http2Stream(Transport):
 
     async def drain(self) -> None:
         if self.outgoing and not self._closed:
-            await self._moved.park()
+            await self._reading.wait_for_room(self._moved)
         else:
             await trio.lowlevel.checkpoint()
 
     async def wait_readable(self) -> None:
-        if self._arrived or self.remote_ended or self._closed:
-            await trio.lowlevel.checkpoint()
-        else:
-            await self._wake.park()
+        await self.readable()
+
+    def readable(self) -> Awaitable[None]:
+        if self.has_input:
+            return trio.lowlevel.checkpoint()  # noqa: ASYNC105  # handed on
+        return self._reading.wait_for_input(self._wake)
 
     def read(self) -> bytes | None:
         if self._arrived:
             chunks, self._arrived = self._arrived, []
+            self.has_input = self.remote_ended
             self._taken += self._unread
             self._unread = 0
             if self._small_data:
@@ -205,8 +216,8 @@ class Http2Stream(Transport):
             self._connection.give_back(self, size)
 
     def wake(self) -> None:
-        self._wake.unpark_all()
-        self._moved.unpark_all()
+        self._reading.wake(self._wake)
+        self._reading.let_go(self._moved)
 
     def write_eof(self) -> None:
         if self._eof or self._closed or self.error is not None:
@@ -217,7 +228,7 @@ class Http2Stream(Transport):
     def abort(self) -> None:
         if self._closed:
             return
-        self._closed = True
+        self._closed = self.has_input = True
         self.outgoing.clear()
         self._connection.drop(self)
         self._arrived.clear()
@@ -237,7 +248,7 @@ class Http2Stream(Transport):
         """Give the next bytes to send, which go now."""
         data = bytes(self.outgoing[:size])
         del self.outgoing[:size]
-        self._moved.unpark_all()
+        self._reading.let_go(self._moved)
         self._end_if_sent()
         return data
 
@@ -259,7 +270,9 @@ class Http2Stream(Transport):
         if data:
             self._arrived.append(data)
             self._unread += len(data)
-            self._wake.unpark_all()
+            if not self.has_input:
+                self.has_input = True
+                self._tell()
 
     def take_headers(self, fields: Fields | None, *, ended: bool) -> None:
         """Take the headers of an answer."""
@@ -269,20 +282,24 @@ class Http2Stream(Transport):
             return
         self.awaits_answer = False
         self.answer = fields or []
-        self.remote_ended = ended
-        self._wake.unpark_all()
+        self.remote_ended = self.has_input = ended
+        self._tell()
+
+    def _tell(self) -> None:
+        """Let whoever waits for input look again."""
+        self._reading.rouse(self._wake)
 
     def finish(self) -> None:
         """Take the peer's END_STREAM."""
-        self.remote_ended = True
-        self._wake.unpark_all()
+        self.remote_ended = self.has_input = True
+        self._tell()
 
     def fail(self, error: Exception) -> None:
         """End both directions: the stream was reset, or its connection is gone; what has come can still be read."""
         if not (self.local_ended and self.remote_ended):
             self.error = error
         self.local_ended = True
-        self.remote_ended = True
+        self.remote_ended = self.has_input = True
         self.outgoing.clear()
         self.wake()
 
