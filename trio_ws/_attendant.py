@@ -5,7 +5,8 @@ Rules:
 1. It waits for input or for being told to look again, in a scope of its own each time, and then looks at everything
    anew.
 2. While the application reads it only keeps the peer alive. It reads when :class:`.Handover` finds that nobody does,
-   or at once when somebody waits for what only reading brings: a pong, the end.
+   or at once when somebody waits for what only reading brings: a pong, the end. A transport that tells when there is
+   something to read is left alone until then.
 3. A half-closed connection, one that has sent Close and still gives what comes, is ended when the peer has been silent
    for ``close_timeout``. Every other closing is bounded as a whole.
 """
@@ -53,16 +54,25 @@ class Attendant:
         self._question: PingWaiter | None = None  # the keepalive's last ping
         self._reads = True
         self.relieved = False
+        connection.transport.watch(self.notice)
 
     # ---- what others tell it ----
 
     def arm(self) -> None:
         """Have it take over reading after the handover delay, unless somebody reads by then."""
-        if not self._connection.transport.handover:
+        connection = self._connection
+        if not connection.has_unread:  # the transport tells when that changes
+            self.relieved, self._reads = True, False
+        elif not connection.transport.handover:
             self.take_over_now()
-        elif (self.relieved or self._reads) and self._connection.gives():  # else it is expected, or nothing will come
+        elif (self.relieved or self._reads) and connection.gives():  # else it is expected, or nothing will come
             self.relieved = self._reads = False
             self._handover.expect(self)
+
+    def notice(self) -> None:
+        """Take note of something to read that nobody waits for."""
+        if self.relieved and not self._connection.stalled:
+            self.arm()
 
     def take_over_now(self) -> None:
         """Have it read at once: somebody waits for what comes."""
@@ -71,7 +81,7 @@ class Attendant:
 
     def take_over_if_free(self) -> None:
         """Have it read unless somebody does: the handover delay is over."""
-        if self._connection.reading or self._connection.stalled:
+        if self._connection.reading or self._connection.stalled or not self._connection.has_unread:
             self.relieved = True
         else:
             self.take_over_now()

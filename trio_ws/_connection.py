@@ -241,6 +241,11 @@ class Connection(Lifecycle):
             elif not self.reading:
                 self.attendant.arm()
 
+    @property
+    def has_unread(self) -> bool:
+        """Whether something may have come that is not understood yet."""
+        return self._more or self.transport.has_input
+
     def wake_receiver(self) -> None:
         """Let the receiver that has waited longest look."""
         self._receivers.unpark()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
 
 class Transport(abc.ABC):
@@ -30,6 +30,9 @@ class Transport(abc.ABC):
 
     handover = False
     """Whether a reader lets the application come back and read for itself for a while before it reads on."""
+
+    has_input = True
+    """Whether :meth:`read` may have something to give, the end too; where only a system call tells, always."""
 
     multiplexed = False
     """Whether this is one of the streams of a connection (RFC 8441): the peer may send what :meth:`give_back` allows,
@@ -108,6 +111,9 @@ class Transport(abc.ABC):
 
     def give_back(self) -> None:  # noqa: B027  # most transports have nothing to do
         """Let the peer send as much again as has been read: the application has taken it, or nearly all of it."""
+
+    def watch(self, notice: Callable[[], None]) -> None:  # noqa: B027  # most transports cannot tell
+        """Have ``notice()`` called when :attr:`has_input` becomes true and nobody waits, where it is ever false."""
 
     @property
     def heard_at(self) -> float:

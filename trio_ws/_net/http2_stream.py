@@ -91,6 +91,7 @@ class Http2Stream(Transport):
         "_half_window",
         "_interim",
         "_moved",
+        "_notice",
         "_reading",
         "_small_data",
         "_taken",
@@ -133,6 +134,7 @@ class Http2Stream(Transport):
         self._small_data = 0  # what small frames cost that nobody has read
         self._eof = False
         self._closed = False
+        self._notice: Callable[[], None] | None = None
         self._closers = trio.lowlevel.ParkingLot()
         self._wake = trio.lowlevel.ParkingLot()
         self._moved = trio.lowlevel.ParkingLot()
@@ -215,6 +217,9 @@ class Http2Stream(Transport):
             self.receive_window += size
             self._connection.give_back(self, size)
 
+    def watch(self, notice: Callable[[], None]) -> None:
+        self._notice = notice
+
     def wake(self) -> None:
         self._reading.wake(self._wake)
         self._reading.let_go(self._moved)
@@ -229,6 +234,7 @@ class Http2Stream(Transport):
         if self._closed:
             return
         self._closed = self.has_input = True
+        self._notice = None
         self.outgoing.clear()
         self._connection.drop(self)
         self._arrived.clear()
@@ -287,7 +293,8 @@ class Http2Stream(Transport):
 
     def _tell(self) -> None:
         """Let whoever waits for input look again."""
-        self._reading.rouse(self._wake)
+        if not self._reading.rouse(self._wake) and self._notice is not None:
+            self._notice()
 
     def finish(self) -> None:
         """Take the peer's END_STREAM."""
@@ -302,6 +309,8 @@ class Http2Stream(Transport):
         self.remote_ended = self.has_input = True
         self.outgoing.clear()
         self.wake()
+        if self._notice is not None:
+            self._notice()
 
     def was_reset(self, code: int) -> None:
         """Take the peer's RST_STREAM."""
