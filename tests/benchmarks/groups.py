@@ -60,7 +60,13 @@ class Case:
     @property
     def title(self) -> str:
         """What stands above the table."""
-        words = {"echo": "echo", "flood": "flood received", "send": "flood sent", "handshake": "open and close"}
+        words = {
+            "echo": "echo",
+            "crowd": f"echo on {CROWD} connections in turn",
+            "flood": "flood received",
+            "send": "flood sent",
+            "handshake": "open and close",
+        }
         return ", ".join(filter(None, (words.get(self.group, self.group), self.size, self.role, self.variant)))
 
 
@@ -106,6 +112,33 @@ def echo_cases() -> Iterator[Case]:
 def echo(size: int, process: Process, count: int) -> None:
     """Have messages echoed, one by one."""
     process.link.echo(size, count)
+
+
+def crowd_cases() -> Iterator[Case]:
+    """A server with many connections that is never idle: what waking up costs does not count."""
+    for variant in ("plain", "tls"):
+        for label in ("64 B", "16 KiB"):
+            work = partial(echo_in_a_crowd, size=SIZES[label])
+            rows = {name: (name, work) for name in able("server", variant, raw=True)}
+            yield Case("crowd", "server", variant, label, 4 * ONE_BY_ONE[label], rows)
+
+
+def echo_in_a_crowd(process: Process, count: int, size: int = 64) -> None:
+    """Have messages echoed on many WebSockets in turn, one of each on its way at a time."""
+    while len(process.crowd) < CROWD:  # the first is there already, and 100 streams are what most servers allow
+        process.crowd.append(process.meet_one_more() if process.crowd else process.link)
+    each = max(1, count // CROWD)
+    data = process.link.message(size)
+    answer = process.link.answer_size(size)
+    for link in process.crowd:
+        link.order(f"echo {each}")
+    for _ in range(each):
+        for link in process.crowd:
+            link.sock.sendall(data)
+        for link in process.crowd:
+            link.skip(answer)
+    for link in process.crowd:
+        link.await_done()
 
 
 def flood_cases() -> Iterator[Case]:
@@ -187,26 +220,9 @@ def http2_cases() -> Iterator[Case]:
             yield Case(what, role, "http2", size, count, rows, {HTTP1: "tls"})
 
 
-def echo_in_a_crowd(process: Process, count: int, size: int = 64) -> None:
-    """Have messages echoed on many WebSockets in turn, one of each on its way at a time."""
-    while len(process.crowd) < CROWD:  # the first is there already, and 100 streams are what most servers allow
-        process.crowd.append(process.meet_one_more() if process.crowd else process.link)
-    each = max(1, count // CROWD)
-    data = process.link.message(size)
-    answer = len(frame(BINARY, bytes(size), masked=process.role == "client"))
-    for link in process.crowd:
-        link.order(f"echo {each}")
-    for _ in range(each):
-        for link in process.crowd:
-            link.sock.sendall(data)
-        for link in process.crowd:
-            link.skip(answer)
-    for link in process.crowd:
-        link.await_done()
-
-
 CASES: dict[str, Callable[[], Iterator[Case]]] = {
     "echo": echo_cases,
+    "crowd": crowd_cases,
     "flood": flood_cases,
     "send": send_cases,
     "handshake": handshake_cases,

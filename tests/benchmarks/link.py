@@ -87,6 +87,10 @@ class Link:
             return frame(BINARY | COMPRESSED, deflated(body), masked=self._masked)
         return frame(BINARY, body, masked=self._masked)
 
+    def answer_size(self, size: int) -> int:
+        """Tell how many bytes come for a message of this size, if it is not compressed."""
+        return size if self._raw else len(frame(BINARY, bytes(size), masked=not self._masked))
+
     def order(self, words: str) -> None:
         """Send an order."""
         if not self._raw:
@@ -110,7 +114,7 @@ class Link:
                 self.sock.sendall(data)
                 self.read_frame()
         else:
-            answer = len(data) if self._raw else len(frame(BINARY, bytes(size), masked=not self._masked))
+            answer = self.answer_size(size)
             for _ in range(count):
                 self.sock.sendall(data)
                 self.skip(answer)

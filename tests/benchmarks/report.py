@@ -89,9 +89,10 @@ def verdicts_of(case: Case, rounds: Rounds) -> Iterator[Verdict]:
     """Hold one case against the bars that docs/topics/speed.md lists."""
     bars: dict[str, float] = {}
     ours = OURS
-    if case.group == "echo" and case.variant == "plain" and case.size in ("64 B", "16 KiB"):
+    echo = case.group in ("echo", "crowd") and case.size in ("64 B", "16 KiB")
+    if echo and case.variant == "plain":
         bars = SMALL
-    elif case.group == "echo" and case.variant == "tls" and case.size in ("64 B", "16 KiB"):
+    elif echo and case.variant == "tls":
         bars = {RAW: 0.7}
     elif case.group == "flood" and case.variant == "plain" and case.size == "64 B":
         bars = {"websockets.asyncio": 1.0, "aiohttp": 1.0}
