@@ -16,8 +16,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 import trio_ws
 from tests.connection.memory import MemoryTransport
 from trio_ws import Http2Statistics, Limits
+from trio_ws._handover import HANDOVER_DELAY
 from trio_ws._net.http2_connection import Http2Connection
-from trio_ws._net.http2_reading import HANDOVER_DELAY, Reading
+from trio_ws._net.http2_reading import Reading
 
 from ..promises.links import linked
 from .raw_http2 import CONNECT, HELLO, PREFACE, RawHttp2, echo, raw_client, raw_frame

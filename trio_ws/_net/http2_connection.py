@@ -135,20 +135,24 @@ class Http2Connection:
     async def _run(self, shield: bool) -> None:
         try:
             with trio.CancelScope(shield=shield):
-                while not self.ended:
-                    deadline = min(self._next_deadline(), self.reading.look_at_clock())
-                    with trio.CancelScope(deadline=deadline) as self._scope:
-                        while not self.ended:
-                            await self.reading.attend()
-                    self._look_at_clock()
+                await self._attend()
             with trio.move_on_after(self._limits.close_linger):
                 while self._sending:
                     await self._sent.park()
+        finally:
+            self.close()
+
+    async def _attend(self) -> None:
+        try:
+            while not self.ended:
+                deadline = min(self._next_deadline(), self.reading.look_at_clock())
+                with trio.CancelScope(deadline=deadline) as self._scope:
+                    while not self.ended:
+                        await self.reading.attend()
+                self._look_at_clock()
         # A bug of ours or of a library's ends this connection, and nothing else.
         except Exception as error:
             self._crash(error)
-        finally:
-            self.close()
 
     def _crash(self, error: Exception) -> None:
         logger.error("internal error on a connection to %.256r", self.remote_address, exc_info=error)
@@ -259,7 +263,7 @@ class Http2Connection:
                 self._take(data)
             elif data is not None:
                 self._end(ErrorCode.NO_ERROR, self._below.error)
-        # As in _run(): this may be the task of a stream, and a bug is not its fault.
+        # As in _attend(): this may be the task of a stream, and a bug is not its fault.
         except Exception as error:
             self._crash(error)
 

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from .._handover import HANDOVER_DELAY
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from .._transport import Transport
 
-HANDOVER_DELAY = 0.01  # seconds: as for one WebSocket
 _PASSES = 2  # of the scheduler, which runs those of one pass in any order: after two all have run that were woken
 
 
