@@ -4,8 +4,8 @@ Rules:
 
 1. It waits for input or for being told to look again, in a scope of its own each time, and then looks at everything
    anew.
-2. While the application reads it only keeps the peer alive. It reads when :class:`.Handover` finds that nobody does,
-   or at once when somebody waits for what only reading brings: a pong, the end. A transport that tells when there is
+2. While the application reads it only keeps the peer alive. It reads when :class:`.Handover` finds that nobody
+   does or has of late, or at once when somebody waits for what only reading brings: a pong, the end. A transport that tells when there is
    something to read is left alone until then.
 3. A half-closed connection, one that has sent Close and still gives what comes, is ended when the peer has been silent
    for ``close_timeout``. Every other closing is bounded as a whole.
@@ -45,7 +45,7 @@ class Attendant:
         relieved: somebody reads, and whoever stops has to :meth:`arm` this.
     """
 
-    __slots__ = ("_connection", "_handover", "_parked", "_question", "_reads", "relieved")
+    __slots__ = ("_connection", "_handover", "_heard_at", "_parked", "_question", "_reads", "relieved")
 
     def __init__(self, connection: Connection, handover: Handover) -> None:
         self._connection = connection
@@ -53,6 +53,7 @@ class Attendant:
         self._parked: trio.lowlevel.Task | None = None  # no ParkingLot: an idle connection would hold 300 bytes more
         self._question: PingWaiter | None = None  # the keepalive's last ping
         self._reads = True
+        self._heard_at = 0.0  # when something had last come as it began to wait to be called
         self.relieved = False
         connection.transport.watch(self.notice)
 
@@ -67,7 +68,11 @@ class Attendant:
             self.take_over_now()
         elif (self.relieved or self._reads) and connection.gives():  # else it is expected, or nothing will come
             self.relieved = self._reads = False
-            self._handover.expect(self)
+            self._expect_call()
+
+    def _expect_call(self) -> None:
+        self._heard_at = self._connection.keepalive.heard_at
+        self._handover.expect(self)
 
     def notice(self) -> None:
         """Take note of something to read that nobody waits for."""
@@ -80,9 +85,12 @@ class Attendant:
         self.look_again()
 
     def take_over_if_free(self) -> None:
-        """Have it read unless somebody does: the handover delay is over."""
-        if self._connection.reading or self._connection.stalled or not self._connection.has_unread:
+        """Have it read unless somebody does, or has meanwhile: the handover delay is over."""
+        connection = self._connection
+        if connection.reading or connection.stalled or not connection.has_unread:
             self.relieved = True
+        elif connection.keepalive.heard_at > self._heard_at:
+            self._expect_call()
         else:
             self.take_over_now()
 

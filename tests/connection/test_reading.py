@@ -129,6 +129,20 @@ async def test_without_an_heir_the_attendant_takes_over_after_the_delay(autojump
         assert (peer.heard(), readers) == ([Pong(b"?")], ["attend"])
 
 
+async def test_an_application_that_is_busy_for_a_moment_keeps_reading(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer):
+        await leave_reading_to_us(websocket, peer)
+        readers = watch_reads(peer)
+        for number in range(10):  # the clock calls while we are busy, but we have read since it was asked to
+            peer.send(str(number))
+            assert await websocket.receive() == str(number)
+            await trio.sleep(HANDOVER * 0.7)
+        assert readers == ["test"] * 10
+        peer.send("late")
+        await trio.sleep(HANDOVER * 2)
+        assert readers == ["test"] * 10 + ["attend"]
+
+
 @pytest.mark.parametrize("call", [WebSocket.ping, WebSocket.wait_closed])
 async def test_who_waits_for_something_else_than_a_message_has_it_read_at_once(
     call: Callable[[WebSocket], Awaitable[object]], autojump_clock: MockClock
