@@ -4,9 +4,9 @@ Rules:
 
 1. It waits for input or for being told to look again, in a scope of its own each time, and then looks at everything
    anew.
-2. While the application reads it only keeps the peer alive. It reads when :class:`.Handover` finds that nobody
-   does or has of late, or at once when somebody waits for what only reading brings: a pong, the end. A transport that tells when there is
-   something to read is left alone until then.
+2. While the application reads it only keeps the peer alive. It reads when :class:`.Handover` finds that nobody does or
+   has of late, or at once when somebody waits for what only reading brings: a pong, the end. A transport that tells
+   when there is something to read is left alone until then.
 3. A half-closed connection, one that has sent Close and still gives what comes, is ended when the peer has been silent
    for ``close_timeout``. Every other closing is bounded as a whole.
 """

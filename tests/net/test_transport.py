@@ -25,6 +25,7 @@ from trio_ws._net.transport import (
     LEAST_READ,
     MOST_READ,
     READ_SIZE,
+    SHORT_READS,
     UNSENT,
     UNSENT_OF_LARGE,
     SocketTransport,
@@ -499,11 +500,14 @@ async def test_reads_are_larger_while_they_are_full(pair: tuple[SocketTransport,
             return bytes(min(size, here.pop(0)))
 
     few = LEAST_READ
-    here = [few - 1, few, READ_SIZE - 1, READ_SIZE, MOST_READ, READ_SIZE + 1, READ_SIZE, few + 1, few, few, 1]
+    here = [few - 1, few, READ_SIZE - 1, READ_SIZE, MOST_READ, READ_SIZE + 1, READ_SIZE, few + 1]
+    asked_for = [few, few, *[READ_SIZE] * 2, *[MOST_READ] * 3, READ_SIZE]
+    here += [*[few] * (SHORT_READS - 1), few + 1, *[1] * SHORT_READS, 1]  # small ones in between do not count
+    asked_for += [*[READ_SIZE] * (2 * SHORT_READS), few]
     transport._sock = flooded = Flooded(fileno=transport._sock.detach())
     while here:
         transport.read()
-    assert asked == [few, few, *[READ_SIZE] * 2, *[MOST_READ] * 3, *[READ_SIZE] * 2, few, READ_SIZE]
+    assert asked == asked_for
     transport._sock = socket.socket(fileno=flooded.detach())
 
 

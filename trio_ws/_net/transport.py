@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LEAST_READ = 2**12
 READ_SIZE = 2**16
 MOST_READ = 2**18
+SHORT_READS = 8  # in a row, until so little is asked for: the end of something large comes alone, too
 DRAIN_LIMIT = 16  # reads
 LAST_WORDS_PASSES = 5  # of the scheduler
 
@@ -86,6 +87,7 @@ class SocketTransport(Transport):
         "_over",
         "_read_size",
         "_remote",
+        "_short_reads",
         "_skip",
         "_sock",
         "_wide",
@@ -107,6 +109,7 @@ class SocketTransport(Transport):
         self._misses = 0  # reads in a row that were tried too early
         self._skip = 0  # waits before one is tried again
         self._read_size = LEAST_READ
+        self._short_reads = 0
         self._over = False  # the end has been read
         self._closed = False
         self.error = None
@@ -228,9 +231,21 @@ class SocketTransport(Transport):
             self._read_size = READ_SIZE if size < READ_SIZE else MOST_READ
         elif not data:
             self._over = True
-        elif size > LEAST_READ and len(data) <= READ_SIZE:
-            self._read_size = READ_SIZE if len(data) > LEAST_READ else LEAST_READ
+        elif size > LEAST_READ:
+            self._shrink(len(data))
         return data
+
+    def _shrink(self, size: int) -> None:
+        """Ask for less from now on if this size, which was less than what was asked for, is why."""
+        if size > LEAST_READ:
+            self._short_reads = 0
+            if size <= READ_SIZE:
+                self._read_size = READ_SIZE
+            return
+        self._short_reads += 1
+        if self._short_reads == SHORT_READS:
+            self._short_reads = 0
+            self._read_size = LEAST_READ
 
     def wake(self) -> None:
         if not self._closed:
