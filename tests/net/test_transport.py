@@ -26,6 +26,7 @@ from trio_ws._net.transport import (
     MOST_READ,
     READ_SIZE,
     SHORT_READS,
+    SMALL_WRITES,
     UNSENT,
     UNSENT_OF_LARGE,
     SocketTransport,
@@ -368,8 +369,13 @@ async def test_the_system_takes_more_at_once_of_what_is_large(pair: tuple[Socket
         (lambda: transport.write(bytes(LARGE_WRITE - 1)), UNSENT),
         (lambda: transport.write(bytes(LARGE_WRITE)), UNSENT_OF_LARGE),
         (lambda: transport.write_large(b"head", bytes(LARGE_WRITE)), UNSENT_OF_LARGE),
+        *[(lambda: transport.write(b"small"), UNSENT_OF_LARGE)] * (SMALL_WRITES - 1),
         (lambda: transport.write(b"small"), UNSENT),
+        (lambda: transport.write_large(b"head", b"small"), UNSENT),
         (lambda: transport.write_large(b"head", bytes(LARGE_WRITE)), UNSENT_OF_LARGE),
+        *[(lambda: transport.write(b"small"), UNSENT_OF_LARGE)] * (SMALL_WRITES - 1),
+        (lambda: transport.write(bytes(LARGE_WRITE)), UNSENT_OF_LARGE),
+        *[(lambda: transport.write(b"small"), UNSENT_OF_LARGE)] * (SMALL_WRITES - 1),
     ]
     for write, size in writes:
         write()
@@ -384,7 +390,8 @@ async def test_a_system_that_cannot_be_told_what_to_take(monkeypatch: pytest.Mon
         transport.write(bytes(LARGE_WRITE))
         assert transport.error is None
         monkeypatch.setattr(transport_module, "_TCP_NOTSENT_LOWAT", None)
-        transport.write(b"small")
+        for _ in range(SMALL_WRITES):
+            transport.write(b"small")
         await send_all_to(transport, theirs)
 
 

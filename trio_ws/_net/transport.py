@@ -29,6 +29,7 @@ LAST_WORDS_PASSES = 5  # of the scheduler
 UNSENT = 2**14
 UNSENT_OF_LARGE = 2**20
 LARGE_WRITE = 2**16
+SMALL_WRITES = 4  # in a row, until it is to hold little again: a large frame begins and ends with small ones, too
 _TCP_NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 _NOTHING = memoryview(b"")
@@ -104,7 +105,7 @@ class SocketTransport(Transport):
         self._now = _NOTHING  # what a write could not send, not copied
         self._later = bytearray()  # what was written after that
         self.unsent = 0
-        self._wide = False  # the system takes much: UNSENT_OF_LARGE
+        self._wide = 0  # small writes for which the system still takes much: UNSENT_OF_LARGE
         self._ahead: bytes | None = None  # read before read() was called
         self._misses = 0  # reads in a row that were tried too early
         self._skip = 0  # waits before one is tried again
@@ -168,11 +169,10 @@ class SocketTransport(Transport):
 
     def _suit(self, size: int) -> None:
         """Have the system take as much as suits a write of this size."""
-        wide = size >= LARGE_WRITE
-        if wide is not self._wide:
-            self._wide = wide
+        before, self._wide = self._wide, SMALL_WRITES if size >= LARGE_WRITE else max(0, self._wide - 1)
+        if not before or not self._wide:
             with contextlib.suppress(OSError):
-                limit_unsent(self._sock, UNSENT_OF_LARGE if wide else UNSENT)
+                limit_unsent(self._sock, UNSENT_OF_LARGE if self._wide else UNSENT)
 
     async def drain(self) -> None:
         if self._closed or not self.unsent:
