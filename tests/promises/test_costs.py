@@ -23,7 +23,7 @@ from ..raw_peer import client_frame
 from ..serving import LOCALHOST, echo, live_tasks, serving, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
 FLOODER = Path(__file__).with_name("flooder.py")
 KIBIBYTE = 2**10
@@ -89,6 +89,29 @@ def untraced() -> Iterator[None]:
     sys.settrace(tracer)
 
 
+async def memory_of_each(
+    open_all: Callable[[], Awaitable[None]], close_all: Callable[[], Awaitable[None]]
+) -> tuple[float, float]:
+    """Measure what each of :data:`CONNECTIONS` takes while they are open, and what is left of it afterwards."""
+
+    def measure() -> int:
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = measure()
+        await open_all()
+        taken = measure() - before
+        await close_all()
+        before = measure()  # the first of them have filled what Python and trio keep for the next
+        await open_all()
+        await close_all()
+        return taken / CONNECTIONS, (measure() - before) / CONNECTIONS
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize(
     ("compressed", "most"), [(False, 12 * KIBIBYTE), (True, 64 * KIBIBYTE)], ids=["plain", "deflate"]
@@ -113,36 +136,23 @@ async def test_an_idle_connection_takes_little_memory_and_gives_it_back(
         await stream.receive_some()
         await stream.aclose()
 
-    def measure() -> int:
-        gc.collect()
-        return tracemalloc.get_traced_memory()[0]
-
     serve = partial(trio_ws.serve_websocket, echo, LOCALHOST, 0, compression=compression)
     with trio.fail_after(60):
         async with serving(serve) as server:
             await open_and_echo()  # what is made once is made
             tasks = live_tasks()
 
-            async def open_all_and_close() -> float:
-                """Tell how much is taken while they are open."""
-                before = measure()
+            async def open_all() -> None:
                 for _ in range(CONNECTIONS):
                     await open_and_echo()
-                taken = measure() - before
+
+            async def close_all() -> None:
                 for stream in streams[1:]:
                     await close(stream)
                 await until(lambda: live_tasks() <= tasks)  # fewer: a clock of the first one may have ended
                 del streams[1:]
-                return taken
 
-            tracemalloc.start()
-            try:
-                each = await open_all_and_close() / CONNECTIONS
-                before = measure()  # the first of them have filled what Python and trio keep for the next
-                await open_all_and_close()
-                left = (measure() - before) / CONNECTIONS
-            finally:
-                tracemalloc.stop()
+            each, left = await memory_of_each(open_all, close_all)
             await close(streams[0])
     record_property("bytes for each connection", round(each))
     print(f"{each / KIBIBYTE:.1f} KiB for each connection, {left / KIBIBYTE:.2f} KiB after it")
@@ -168,35 +178,22 @@ async def test_an_idle_stream_of_http2_takes_no_more_than_a_connection(
                 listener.hear(bytes(await stream.receive_some()))
                 await stream.send_all(listener.answers())
 
-    def measure() -> int:
-        gc.collect()
-        return tracemalloc.get_traced_memory()[0]
-
     with trio.fail_after(60):
         async with serving(partial(trio_ws.serve_websocket, echo, LOCALHOST, 0)) as server:
             await open_and_echo(1)  # what is made once is made
             tasks = live_tasks()
 
-            async def open_all_and_close() -> float:
-                """Tell how much is taken while they are open."""
-                before = measure()
+            async def open_all() -> None:
                 for _ in range(CONNECTIONS // 100):
                     await open_and_echo(100)
-                taken = measure() - before
+
+            async def close_all() -> None:
                 for stream in streams[1:]:
                     await stream.aclose()
                 await until(lambda: live_tasks() <= tasks)  # fewer: a clock of the first one may have ended
                 del streams[1:]
-                return taken
 
-            tracemalloc.start()
-            try:
-                each = await open_all_and_close() / CONNECTIONS
-                before = measure()  # the first of them have filled what Python and trio keep for the next
-                await open_all_and_close()
-                left = (measure() - before) / CONNECTIONS
-            finally:
-                tracemalloc.stop()
+            each, left = await memory_of_each(open_all, close_all)
             await streams[0].aclose()
     record_property("bytes for each stream", round(each))
     print(f"{each / KIBIBYTE:.1f} KiB for each stream, {left / KIBIBYTE:.2f} KiB after it")
