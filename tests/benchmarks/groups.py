@@ -135,7 +135,7 @@ def echo_in_a_crowd(process: Process, count: int, size: int = 64) -> None:
     for _ in range(each):
         for link in process.crowd:
             link.sock.sendall(data)
-        for link in process.crowd:
+        for link in reversed(process.crowd):  # it sleeps for the last answer: who answers wakes it once for all
             link.skip(answer)
     for link in process.crowd:
         link.await_done()
