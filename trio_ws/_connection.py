@@ -103,23 +103,24 @@ class Connection(Lifecycle):
 
     # ---- sending ----
 
-    async def send(self, message: Message, compress: bool | None) -> None:
-        """Send one message when there is room; cancelled, it was not sent."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if not self.outbox.calm and not self.outbox.has_room:
+    async def wait_to_send(self) -> None:
+        """Wait in line until it is this sender's turn: :meth:`send` must follow at once.
+
+        Whoever finds ``outbox.calm`` need not wait.
+        """
+        if not self.outbox.has_room:
             await self.outbox.wait_for_room()
             if not self.is_open():
                 await self.raise_closed()
-        self._send(message, compress)
-        await trio.lowlevel.cancel_shielded_checkpoint()
 
     def send_nowait(self, message: Message, compress: bool | None) -> None:
         """Send one message if there is room, else raise trio.WouldBlock."""
         if self.is_open() and not self.outbox.has_room:
             raise trio.WouldBlock
-        self._send(message, compress)
+        self.send(message, compress)
 
-    def _send(self, message: Message, compress: bool | None) -> None:
+    def send(self, message: Message, compress: bool | None) -> None:
+        """Send one message; there is room, and nobody before it."""
         outbox = self.outbox
         try:
             protocol = self.protocol
@@ -205,7 +206,8 @@ class Connection(Lifecycle):
                         pass
                     finally:
                         self.reading -= 1
-                    self._read()
+                    if (message := self._read_whole()) is not None:
+                        return message
             return self.take()
         finally:
             if self._receivers:
@@ -220,7 +222,8 @@ class Connection(Lifecycle):
         if not self.gives():
             raise self.closed_error()
         if not self.reading and not self.stalled:
-            self._read()
+            if (message := self._read_whole()) is not None:
+                return message
             if self._inbox:
                 return self.take()
         raise trio.WouldBlock
@@ -306,11 +309,35 @@ class Connection(Lifecycle):
             return
         if self._more:
             self.understand()
+        elif (data := self.transport.read()) is not None:
+            self._hear(data)
+
+    def _read_whole(self) -> str | bytes | None:
+        """Do as :meth:`_read` for a receiver that finds the inbox empty: a message that came alone spares it that."""
+        if self._more or self._inbox or self.ended or self._dropping:
+            self._read()
         elif data := self.transport.read():
+            if (message := self.protocol.take_whole(data)) is None:
+                self._hear(data)
+                return None
+            self.keepalive.heard_at = self._now()
+            counters = self.counters
+            counters.bytes_received += len(data)
+            counters.messages_received += 1
+            if self._multiplexed:
+                self._give_back()
+            return message
+        elif data is not None:
+            self._hear(data)
+        return None
+
+    def _hear(self, data: bytes) -> None:
+        """Understand what came; nothing: the peer's end."""
+        if data:
             self.keepalive.heard_at = self._now()
             self.counters.bytes_received += len(data)
             self.understand(data)
-        elif data is not None:
+        else:
             self.lose(self.transport.error)
 
     def understand(self, data: bytes = b"") -> None:

@@ -83,7 +83,12 @@ class WebSocket(ConnectionView, trio.abc.Channel[str | bytes]):
             UnicodeEncodeError: value holds a lone surrogate.
             ConnectionClosed: the connection is closed or closing.
         """
-        await self._connection.send(value, compress)
+        connection = self._connection
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if not connection.outbox.calm:
+            await connection.wait_to_send()
+        connection.send(value, compress)
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     def send_nowait(self, value: Message, *, compress: bool | None = None) -> None:
         """Send one message if there is room for it: :meth:`send` without waiting.

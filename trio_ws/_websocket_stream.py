@@ -134,9 +134,14 @@ class _Writable(trio.abc.SendChannel[str | bytes]):
             protocol = self._connection.protocol
             raise ConnectionClosedLocally(protocol.close_received, protocol.close_sent)
         try:
-            await self._connection.send(value, None)
+            # As WebSocket.send() does it.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            if not self._connection.outbox.calm:
+                await self._connection.wait_to_send()
+            self._connection.send(value, None)
         except ConnectionClosedOK as error:  # an end of what is received, but a sender is broken by it
             raise ConnectionClosedError(error.received, error.sent) from None
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def aclose(self) -> None:
         self._closed = True

@@ -190,6 +190,18 @@ async def test_several_receivers_get_the_messages_of_one_read_in_order(autojump_
         assert got == [str(number) for number in range(100)]
 
 
+async def test_what_another_task_has_read_meanwhile_comes_first(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer):
+        await leave_reading_to_us(websocket, peer)
+        got: list[object] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take, websocket, got, 2)
+            await wait_all_tasks_blocked()
+            websocket._connection.understand(frame_bytes(Opcode.TEXT, b"one", masked=False))
+            peer.send("two")
+        assert got == ["one", "two"]
+
+
 @pytest.mark.parametrize("seed", range(20))
 async def test_nothing_is_lost_or_comes_twice_however_receivers_come_and_go(
     seed: int, autojump_clock: MockClock

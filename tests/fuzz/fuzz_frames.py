@@ -53,7 +53,7 @@ def TestOneInput(data: bytes) -> None:
         return
     switches, cut, sent = data[0], data[1], data[2:]
     limits = SMALL_LIMITS if switches & SMALL else Limits()
-    cut_up = Reading(sizes=(cut % 16 + 1, cut // 16 + 1), budgets=(cut % 5 + 1,))
+    cut_up = Reading(sizes=(cut % 16 + 1, cut // 16 + 1), budgets=(cut % 5 + 1,), alone=bool(cut & 1))
     outcomes = [read_as(switches, sent, reading, limits) for reading in (Reading(), BYTEWISE, STINGY, cut_up)]
     with in_python():
         outcomes += [read_as(switches, sent, reading, limits) for reading in (Reading(), cut_up)]
@@ -78,6 +78,7 @@ def read_as(switches: int, sent: bytes, reading: Reading, limits: Limits) -> Out
 def in_python() -> Iterator[None]:
     """Do without the C extension."""
     with (
+        patch.object(reader, "take_message", pure.take_message),
         patch.object(reader, "take_messages", pure.take_messages),
         patch.object(masking, "apply_mask", pure.apply_mask),
     ):

@@ -44,11 +44,15 @@ class Sent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """How bytes reach a reader: in pieces of these sizes, understood in calls with these bounds, over and over."""
+    """How bytes reach a reader: in pieces of these sizes, understood in calls with these bounds, over and over.
+
+    ``alone``: what is a whole message is taken as such.
+    """
 
     sizes: tuple[int, ...] = (2**62,)
     budgets: tuple[int, ...] = (256,)
     rooms: tuple[float, ...] = (2**20,)
+    alone: bool = False
 
 
 WHOLE = Reading()
@@ -79,6 +83,7 @@ readings = st.builds(
     sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6).map(tuple),
     budgets=st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple),
     rooms=st.lists(st.integers(1, 400), min_size=1, max_size=4).map(tuple),
+    alone=st.booleans(),
 )
 
 
@@ -163,6 +168,9 @@ class Reader:
         for piece in pieces(data, self.reading.sizes):
             if self.code is not None or (self.events and isinstance(self.events[-1], Close)):
                 break
+            if self.reading.alone and (message := self.reader.take_whole(piece)) is not None:
+                self.events.append(message)
+                continue
             self.reader.feed(piece)
             try:
                 while self.reader.read_into(self.events, next(budgets), next(rooms)):

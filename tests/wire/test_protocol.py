@@ -265,6 +265,42 @@ def test_only_a_client_masks(is_client: bool) -> None:
     assert [bool(frame[1] & 0x80) for frame in frames] == [is_client] * 4
 
 
+@pytest.mark.parametrize("message", ["text", b"binary", ""])
+def test_a_message_that_comes_alone_is_taken_whole(message: str | bytes) -> None:
+    side, peer = protocol(), protocol(is_client=True)
+    frame = peer.encode_message(message)
+    assert side.take_whole(frame) == message
+    assert side.take_whole(frame + frame) is None
+    assert side.take_whole(frame[:-1]) is None
+    assert (side.pending, read(side, frame)) == (0, [message])  # nothing was taken in vain
+
+
+@pytest.mark.parametrize("state", [state for state in State if state not in (State.OPEN, State.CLOSE_SENT)])
+def test_no_message_is_taken_whole_from_who_has_ended(state: State) -> None:
+    assert in_state(state).take_whole(protocol(is_client=True).encode_message("x")) is None
+
+
+def test_no_message_is_taken_whole_after_a_breach() -> None:
+    side = protocol()
+    read(side, b"\x83\x00")
+    assert side.take_whole(protocol(is_client=True).encode_message("x")) is None
+
+
+@pytest.mark.parametrize(
+    "before", ["0281" + "00" * 5, "8285" + "00" * 5, "82"], ids=["a fragment", "half a frame", "half a head"]
+)
+def test_no_message_is_taken_whole_behind_something(before: str) -> None:
+    side = protocol()
+    read(side, bytes.fromhex(before))
+    assert side.take_whole(protocol(is_client=True).encode_message("x")) is None
+
+
+def test_no_message_is_taken_whole_that_is_wanted_in_pieces() -> None:
+    side = protocol()
+    side.stream_next()
+    assert side.take_whole(protocol(is_client=True).encode_message("x")) is None
+
+
 def test_what_is_held_is_told() -> None:
     side, peer = protocol(), protocol(is_client=True)
     side.receive_data(peer.encode_message(b"x" * 1000)[:-1])

@@ -191,6 +191,34 @@ def test_an_unmasked_frame_is_left_where_a_mask_must_be(module: ModuleType) -> N
     assert take(module, b"\x82\x0a" + bytes(10), masked=True) == ((0, 256, INF), [])
 
 
+@pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
+@pytest.mark.parametrize("message", ["", "é", "x" * 2000, b"", b"\xff" * 125, bytes(126), bytes(65535)])
+def test_a_message_is_written_in_one_frame_and_taken_alone(
+    module: ModuleType, masked: bool, message: str | bytes
+) -> None:
+    frame = module.write_message(message, MASK if masked else None)
+    first, payload = (0x81, message.encode()) if isinstance(message, str) else (0x82, message)
+    assert frame == module.write_frame(first, payload, MASK if masked else None)
+    taken = module.take_message(frame, 0x80 if masked else 0, 2**16)
+    assert (type(taken), taken) == (type(message), message)
+
+
+def test_a_lone_surrogate_is_not_written(module: ModuleType) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        module.write_message("a\ud800", None)
+
+
+@pytest.mark.parametrize("data", ["", "82", "820261", "82016182", "820161820162", "8101ff", "020161", "8900"])
+def test_only_what_is_one_message_and_nothing_else_is_taken_alone(module: ModuleType, data: str) -> None:
+    assert module.take_message(bytes.fromhex(data), 0, 2**16) is None
+
+
+def test_a_message_alone_must_be_shorter_than_the_limit_too(module: ModuleType) -> None:
+    assert module.take_message(b"\x82\x02ab", 0, 2) is None
+    assert module.take_message(b"\x82\x00", 0, 0) is None
+    assert module.take_message(b"\x82\x02ab", 0, 3) == b"ab"
+
+
 # ---- both do the same ----
 
 bytes_like = st.sampled_from([bytes, bytearray, memoryview])
@@ -251,6 +279,17 @@ def test_both_take_alike(
     assert list(map(type, theirs)) == list(map(type, ours))
 
 
+@needs_extension
+@given(
+    data=st.one_of(frames, garbled, st.binary(max_size=100)),
+    masked=st.booleans(),
+    limit=st.sampled_from([0, 1, 50, 126, 127, 2000, 2**16]),
+)
+def test_both_take_one_alike(compiled: ModuleType, data: bytes, masked: bool, limit: int) -> None:
+    theirs, ours = (module.take_message(data, 0x80 if masked else 0, limit) for module in (compiled, pure))
+    assert (type(theirs), theirs) == (type(ours), ours)
+
+
 # ---- what only C has to check ----
 
 
@@ -271,6 +310,14 @@ def test_both_take_alike(
         ("write_frame", (2**70, b"", None), OverflowError),
         ("write_frame", (0x82, "", None), TypeError),
         ("write_frame", (0x82, b"", b""), ValueError),
+        ("write_message", (b"",), TypeError),
+        ("write_message", (bytearray(), None), TypeError),
+        ("write_message", (1, None), TypeError),
+        ("write_message", (b"", b"123"), ValueError),
+        ("take_message", (b"", 0), TypeError),
+        ("take_message", (bytearray(), 0, 1), TypeError),
+        ("take_message", (b"", None, 1), TypeError),
+        ("take_message", (b"", 0, 2**70), OverflowError),
         ("weigh", (), TypeError),
         ("weigh", (1,), TypeError),
         ("new_buffer", (), TypeError),

@@ -111,14 +111,41 @@ write_head(unsigned char *head, unsigned char first, Py_ssize_t length, unsigned
 }
 
 static PyObject *
+make_frame(unsigned char first, const void *payload, Py_ssize_t length, const unsigned char *mask)
+{
+    unsigned char head[MAX_HEAD], *out;
+    Py_ssize_t size;
+    PyObject *result;
+
+    size = write_head(head, first, length, mask == NULL ? 0 : MASKED);
+    if (mask != NULL) {
+        memcpy(head + size, mask, MASK_SIZE);
+        size += MASK_SIZE;
+    }
+    if (length > PY_SSIZE_T_MAX - size) {
+        return PyErr_NoMemory();
+    }
+    result = PyBytes_FromStringAndSize(NULL, size + length);
+    if (result != NULL) {
+        out = (unsigned char *)PyBytes_AsString(result);
+        memcpy(out, head, (size_t)size);
+        if (mask != NULL) {
+            xor_mask(out + size, payload, length, mask);
+        }
+        else if (length) {
+            memcpy(out + size, payload, (size_t)length);
+        }
+    }
+    return result;
+}
+
+static PyObject *
 write_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
 {
     Py_buffer payload;
     const unsigned char *mask = NULL;
-    unsigned char head[MAX_HEAD], *out;
-    Py_ssize_t size;
     long first;
-    PyObject *result = NULL;
+    PyObject *result;
 
     if (check_arguments("write_frame", nargs, 3) < 0) {
         return NULL;
@@ -131,34 +158,37 @@ write_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs
         PyErr_SetString(PyExc_ValueError, "first must be a byte");
         return NULL;
     }
-    if (args[2] != Py_None && (mask = mask_bytes(args[2])) == NULL) {
+    if ((args[2] != Py_None && (mask = mask_bytes(args[2])) == NULL) ||
+        PyObject_GetBuffer(args[1], &payload, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
-    if (PyObject_GetBuffer(args[1], &payload, PyBUF_SIMPLE) < 0) {
-        return NULL;
-    }
-    size = write_head(head, (unsigned char)first, payload.len, mask == NULL ? 0 : MASKED);
-    if (mask != NULL) {
-        memcpy(head + size, mask, MASK_SIZE);
-        size += MASK_SIZE;
-    }
-    if (payload.len > PY_SSIZE_T_MAX - size) {
-        PyErr_NoMemory();
-    }
-    else {
-        result = PyBytes_FromStringAndSize(NULL, size + payload.len);
-    }
-    if (result != NULL) {
-        out = (unsigned char *)PyBytes_AsString(result);
-        memcpy(out, head, (size_t)size);
-        if (mask != NULL) {
-            xor_mask(out + size, payload.buf, payload.len, mask);
-        }
-        else if (payload.len) {
-            memcpy(out + size, payload.buf, (size_t)payload.len);
-        }
-    }
+    result = make_frame((unsigned char)first, payload.buf, payload.len, mask);
     PyBuffer_Release(&payload);
+    return result;
+}
+
+static PyObject *
+write_message(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    char *payload;
+    Py_ssize_t length;
+    const unsigned char *mask = NULL;
+    PyObject *encoded, *result = NULL;
+    int is_text;
+
+    if (check_arguments("write_message", nargs, 2) < 0 ||
+        (args[1] != Py_None && (mask = mask_bytes(args[1])) == NULL)) {
+        return NULL;
+    }
+    is_text = PyUnicode_Check(args[0]);
+    encoded = is_text ? PyUnicode_AsUTF8String(args[0]) : Py_NewRef(args[0]);
+    if (encoded == NULL) {
+        return NULL;
+    }
+    if (PyBytes_AsStringAndSize(encoded, &payload, &length) == 0) {
+        result = make_frame(is_text ? TEXT : BINARY, payload, length, mask);
+    }
+    Py_DECREF(encoded);
     return result;
 }
 
@@ -277,6 +307,36 @@ take_messages(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nar
 }
 
 static PyObject *
+take_message(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    char *data;
+    Py_ssize_t size, limit, head, length;
+    long mask_bit;
+    const unsigned char *frame;
+    PyObject *message;
+
+    if (check_arguments("take_message", nargs, 3) < 0 || PyBytes_AsStringAndSize(args[0], &data, &size) < 0) {
+        return NULL;
+    }
+    mask_bit = PyLong_AsLong(args[1]);
+    limit = PyLong_AsSsize_t(args[2]);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    frame = (unsigned char *)data;
+    head = read_head(frame, size, mask_bit ? MASKED : 0, limit, &length);
+    if (head == 0 || length != size - head) {
+        Py_RETURN_NONE;
+    }
+    message = make_message(frame[0], frame + head, length, mask_bit ? frame + head - MASK_SIZE : NULL);
+    if (message == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+        PyErr_Clear(); /* rule 3 */
+        Py_RETURN_NONE;
+    }
+    return message;
+}
+
+static PyObject *
 weigh(PyObject *Py_UNUSED(module), PyObject *message)
 {
     long long size = PyObject_Length(message);
@@ -351,9 +411,11 @@ fill(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
 static PyMethodDef methods[] = {
     {"apply_mask", (PyCFunction)(void (*)(void))apply_mask, METH_FASTCALL, NULL},
     {"write_frame", (PyCFunction)(void (*)(void))write_frame, METH_FASTCALL, NULL},
+    {"write_message", (PyCFunction)(void (*)(void))write_message, METH_FASTCALL, NULL},
     {"new_buffer", (PyCFunction)(void (*)(void))new_buffer, METH_FASTCALL, NULL},
     {"fill", (PyCFunction)(void (*)(void))fill, METH_FASTCALL, NULL},
     {"weigh", weigh, METH_O, NULL},
+    {"take_message", (PyCFunction)(void (*)(void))take_message, METH_FASTCALL, NULL},
     {"take_messages", (PyCFunction)(void (*)(void))take_messages, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -22,7 +22,7 @@ from .._exceptions import LocalProtocolError, RemoteProtocolError
 from .frames import FIN, RSV1, LargeFrame, Opcode, frame_bytes
 from .masking import new_mask
 from .reader import Close, MessageReader
-from .speedups import write_frame
+from .speedups import write_frame, write_message
 
 if TYPE_CHECKING:
     from .._options import Limits
@@ -151,6 +151,15 @@ class WebSocketProtocol:
             self._move(Move.RECEIVE_CLOSE)
         return more
 
+    def take_whole(self, data: bytes) -> str | bytes | None:
+        """Take bytes if they are one message and nothing else, and need no second look; else give None.
+
+        Then they have not been taken. What it does :meth:`read_events` would do as well, with more effort.
+        """
+        if self.failure is not None or self.close_received is not None or self.state is _LOST:  # as reads tells
+            return None
+        return self._reader.take_whole(data)
+
     def stream_next(self) -> Start | None:
         """Give the next message in pieces, a Start and then Pieces; returns the Start if it has begun."""
         return self._reader.stream_next()
@@ -177,6 +186,9 @@ class WebSocketProtocol:
             UnicodeEncodeError: message holds a lone surrogate.
             LocalProtocolError: the closing handshake has begun.
         """
+        deflate = self._deflate
+        if deflate is None and self.state is OPEN and (type(message) is bytes or type(message) is str):
+            return write_message(message, new_mask() if self._is_client else None)  # as below, in one step
         payload: bytes | bytearray | memoryview
         if isinstance(message, str):
             first, payload = _TEXT, message.encode()
@@ -188,7 +200,6 @@ class WebSocketProtocol:
             raise TypeError(f"message must be str or bytes-like, not {type(message).__name__}")
         if self.state is not OPEN:
             raise LocalProtocolError("a message cannot be sent: the closing handshake has begun")
-        deflate = self._deflate
         if deflate is not None and (len(payload) >= deflate.threshold if compress is None else compress):
             first, payload = first | RSV1, deflate.deflater.compress(payload)
         return write_frame(first, payload, new_mask() if self._is_client else None)

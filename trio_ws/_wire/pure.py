@@ -86,6 +86,20 @@ def write_frame(first: int, payload: bytes | bytearray | memoryview, mask: bytes
     return head + mask + apply_mask(payload, mask)
 
 
+def write_message(message: str | bytes, mask: bytes | None, /) -> bytes:
+    """Write a message in one frame, as it is: text as UTF-8.
+
+    Args:
+        mask: as for :func:`write_frame`.
+
+    Raises:
+        UnicodeEncodeError: message holds a lone surrogate.
+    """
+    if isinstance(message, str):
+        return write_frame(_TEXT, message.encode(), mask)
+    return write_frame(_BINARY, message, mask)
+
+
 def new_buffer(size: int, /) -> bytes | bytearray:
     """Make a buffer for :func:`fill`, which ``bytes()`` turns into a message: in C it is one already.
 
@@ -123,6 +137,13 @@ def weigh(message: str | bytes, /) -> int:
     if type(message) is str and not message.isascii():
         size *= 4
     return size + MESSAGE_OVERHEAD
+
+
+def take_message(data: bytes, mask_bit: int, limit: int, /) -> str | bytes | None:
+    """Take the message that is all of ``data``, where :func:`take_messages` would take it, else give None."""
+    messages: list[str | bytes] = []
+    position, _, _ = take_messages(data, 0, mask_bit, limit, 1, 1, messages)
+    return messages[0] if messages and position == len(data) else None
 
 
 def take_messages(

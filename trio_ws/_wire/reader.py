@@ -48,7 +48,7 @@ from .frames import (
     Opcode,
 )
 from .masking import apply_mask, rotate_mask
-from .speedups import fill, new_buffer, take_messages, weigh
+from .speedups import fill, new_buffer, take_message, take_messages, weigh
 
 if TYPE_CHECKING:
     from .._options import Limits
@@ -199,6 +199,12 @@ class MessageReader:
     def unfinished(self) -> int:
         """Bytes held of a message whose end has not come."""
         return len(self._message) if self._whole is None else self._filled
+
+    def take_whole(self, data: bytes) -> str | bytes | None:
+        """Take bytes that are one message and nothing else, if nothing came before them; else give None."""
+        if self._data or self._opcode:
+            return None
+        return take_message(data, self._masked, self._short_limit)
 
     def read_into(self, events: list[Event], budget: int, room: float = math.inf, data: bytes = b"") -> bool:
         """Take bytes and append the events of at most ``budget`` frames; True when a bound ended it, and not the bytes.

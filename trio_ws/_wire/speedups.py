@@ -11,10 +11,20 @@ import os
 try:
     if os.environ.get("TRIO_WS_PURE_PYTHON", "") not in ("", "0"):
         raise ImportError("not wanted")
-    from ._speedups import apply_mask, fill, new_buffer, take_messages, weigh, write_frame
+    from ._speedups import apply_mask, fill, new_buffer, take_message, take_messages, weigh, write_frame, write_message
 except ImportError:
-    from .pure import apply_mask, fill, new_buffer, take_messages, weigh, write_frame
+    from .pure import apply_mask, fill, new_buffer, take_message, take_messages, weigh, write_frame, write_message
 
 COMPILED = apply_mask.__module__ != f"{__package__}.pure"
 
-__all__ = ("COMPILED", "apply_mask", "fill", "new_buffer", "take_messages", "weigh", "write_frame")
+__all__ = (
+    "COMPILED",
+    "apply_mask",
+    "fill",
+    "new_buffer",
+    "take_message",
+    "take_messages",
+    "weigh",
+    "write_frame",
+    "write_message",
+)
