@@ -88,6 +88,7 @@ class WebSocket(ConnectionView, trio.abc.Channel[str | bytes]):
         if not connection.outbox.calm:
             await connection.wait_to_send()
         connection.send(value, compress)
+        del value  # or each of many tasks would hold a message while the others run, in memory that leaves the caches
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def send_nowait(self, value: Message, *, compress: bool | None = None) -> None:

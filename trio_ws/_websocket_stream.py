@@ -141,6 +141,7 @@ class _Writable(trio.abc.SendChannel[str | bytes]):
             self._connection.send(value, None)
         except ConnectionClosedOK as error:  # an end of what is received, but a sender is broken by it
             raise ConnectionClosedError(error.received, error.sent) from None
+        del value
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def aclose(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import weakref
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -371,6 +372,35 @@ async def test_what_was_sent_may_be_changed_afterwards(
         end_of(peer).make_room(1000)
         await wait_all_tasks_blocked()
         assert peer.heard() == [b"before", b"before"]
+
+
+class StepsOf(trio.abc.Instrument):
+    """Notes what ``look`` gives after each step of one task."""
+
+    def __init__(self, name: str, look: Callable[[], object]) -> None:
+        self._name = name
+        self._look = look
+        self.seen: list[object] = []
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task.name == self._name:
+            self.seen.append(self._look())
+
+
+class Tracked(bytearray):
+    """A message that tells when it is gone."""
+
+
+async def test_a_sender_holds_no_message_while_others_run(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, _), trio.open_nursery() as nursery:
+        message = [Tracked(b"x")]
+        reference = weakref.ref(message[0])
+        steps = StepsOf("sender", lambda: (websocket.statistics().messages_sent, reference() is None))
+        trio.lowlevel.add_instrument(steps)
+        nursery.start_soon(lambda: websocket.send(message.pop()), name="sender")
+        await wait_all_tasks_blocked()
+        trio.lowlevel.remove_instrument(steps)
+        assert steps.seen == [(1, True), (1, True)]  # its checkpoint, its end
 
 
 async def test_a_wide_memoryview_is_sent_as_its_bytes(autojump_clock: MockClock) -> None:
