@@ -2,7 +2,8 @@
 
 The side under test is a process pinned to one core; the load comes from this process on another. Rounds are
 interleaved, so that a machine that slows down slows all of them down: a ratio is the median of the ratios of each
-round, a time is the best round's.
+round, a time is the best round's. Each pass is made with new processes, as where memory comes to lie makes a difference
+of several percent for as long as a process lives.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from typing import TYPE_CHECKING
 from tests.benchmarks import fairness, idle, report, sharing
 from tests.benchmarks.certificates import make_certificate
 from tests.benchmarks.groups import CASES, broadcast_case, run_case
-from tests.benchmarks.processes import Pool
+from tests.benchmarks.processes import Pool, keep_awake
 from trio_ws._wire.speedups import COMPILED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.benchmarks.groups import Case, Rounds
 
 GROUPS = (*CASES, "broadcast", "idle", "fairness", "sharing")
 DOCS = Path("docs/topics/speed.md")
@@ -34,7 +37,8 @@ def read_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("groups", nargs="*", help=f"some of {', '.join(GROUPS)}; all if none is given")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="of each pass")
+    parser.add_argument("--passes", type=int, default=1)
     parser.add_argument("--only", default="", help="cases whose title has these words, separated by commas")
     parser.add_argument("--connections", type=int, nargs="+", default=[1000, 10_000], help="for idle")
     parser.add_argument("--markdown", type=Path, help="write the tables into this file as well")
@@ -51,13 +55,13 @@ class Run:
     Args:
         options: the command line.
         folder: for a certificate.
-        stack: ends the processes.
     """
 
-    def __init__(self, options: argparse.Namespace, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
         self._options = options
+        self._groups = options.groups or GROUPS
         self._certificate = make_certificate(folder)
-        self._pool = Pool(self._certificate, stack)
+        self._rounds: dict[str, Rounds] = {}
         self._verdicts: list[report.Verdict] = []
         self.tables: list[report.Table] = []
 
@@ -65,19 +69,36 @@ class Run:
         self.tables.append(table)
         print(report.as_text(table), flush=True)
 
-    def measure(self) -> None:
-        """Measure what was asked for, then hold it against the bars."""
-        groups = self._options.groups or GROUPS
+    def _cases(self) -> Iterator[Case]:
         words = [word.strip() for word in self._options.only.split(",")]
         for name in CASES:
-            if name in groups:
-                for case in CASES[name]():
-                    if all(word in case.title for word in words):
-                        rounds = run_case(case, self._pool, self._options.rounds)
-                        self._verdicts += report.verdicts_of(case, rounds)
-                        self._show(report.table_of(case, rounds))
-        if "broadcast" in groups:
-            self._show(report.table_of(*broadcast_case(self._pool, 1000, self._options.rounds)))
+            if name in self._groups:
+                yield from (case for case in CASES[name]() if all(word in case.title for word in words))
+
+    def _make_pass(self, number: int) -> None:
+        """Measure every case once; the last pass shows what all of them have measured."""
+        with ExitStack() as stack:
+            pool = Pool(self._certificate, stack)
+            for case in self._cases():
+                self._keep(number, case, run_case(case, pool, self._options.rounds))
+            if "broadcast" in self._groups:
+                self._keep(number, *broadcast_case(pool, 1000, self._options.rounds))
+
+    def _keep(self, number: int, case: Case, rounds: Rounds) -> None:
+        all_rounds = self._rounds.setdefault(case.title, {label: [] for label in rounds})
+        for label, costs in rounds.items():
+            all_rounds[label] += costs
+        if number < self._options.passes:
+            print(f"pass {number} of {self._options.passes}: {case.title}", flush=True)
+            return
+        self._verdicts += report.verdicts_of(case, all_rounds)
+        self._show(report.table_of(case, all_rounds))
+
+    def measure(self) -> None:
+        """Measure what was asked for, then hold it against the bars."""
+        groups = self._groups
+        for number in range(1, self._options.passes + 1):
+            self._make_pass(number)
         if "idle" in groups:
             measured = list(idle.measure_all(self._options.connections, self._certificate))
             for one in measured:
@@ -98,7 +119,7 @@ class Run:
 
 def describe(options: argparse.Namespace) -> Iterator[str]:
     """Say what was run, and where."""
-    words = [*options.groups, f"--rounds {options.rounds}"]
+    words = [*options.groups, f"--rounds {options.rounds}", f"--passes {options.passes}"]
     yield f"Command: `nox -s bench -- {' '.join(words)}`"
     yield f"Machine: {report.machine()}"
     yield "Libraries: " + ", ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES)
@@ -121,7 +142,8 @@ def main() -> None:
     description = list(describe(options))
     print("\n".join(description) + "\n")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        run = Run(options, Path(folder), stack)
+        keep_awake(stack)
+        run = Run(options, Path(folder))
         run.measure()
     # The bars come last on a terminal, where the end is seen, and first on a page.
     tables = sorted(run.tables, key=lambda table: table[0] != report.BARS)

@@ -1,7 +1,8 @@
-"""Processes under test: started once for a run, and what they have used."""
+"""Processes under test: started once for a pass, and what they have used."""
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -115,7 +116,7 @@ class Process:
 
 
 class Pool:
-    """The processes of one run."""
+    """The processes of one pass."""
 
     def __init__(self, certificate: Path, stack: ExitStack) -> None:
         self._certificate = certificate
@@ -128,3 +129,22 @@ class Pool:
         if key not in self._running:
             self._running[key] = Process(name, role, variant, self._certificate, self._stack)
         return self._running[key]
+
+
+# At the lowest priority there is: whatever else can run there does, at once.
+_SPIN = """
+import os
+os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+os.sched_setaffinity(0, {%d})
+while os.getppid() == %d:
+    for _ in range(10**6):
+        pass
+"""
+
+
+def keep_awake(stack: ExitStack) -> None:
+    """Keep the cores from going to sleep: how long waking one takes is for its hypervisor to say, and that varies."""
+    for core in range(os.cpu_count() or 1):
+        process = subprocess.Popen([sys.executable, "-c", _SPIN % (core, os.getpid())])
+        stack.callback(process.wait)
+        stack.callback(process.kill)
