@@ -38,7 +38,7 @@ OPCODES: Final = frozenset(int(opcode) for opcode in Opcode)
 
 
 LARGE: Final = 2**16  # bytes of payload
-PIECE: Final = 2**17  # bytes that are masked at once, and near at hand when they are sent; a multiple of a mask's
+PIECE: Final = 2**18  # bytes that are masked at once, and near at hand when they are sent; a multiple of a mask's
 
 _LARGE_HEAD = struct.Struct("!BBQ")
 
