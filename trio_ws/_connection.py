@@ -314,7 +314,7 @@ class Connection(Lifecycle):
 
     def _read_whole(self) -> str | bytes | None:
         """Do as :meth:`_read` for a receiver that finds the inbox empty: a message that came alone spares it that."""
-        if self._more or self._inbox or self.ended or self._dropping:
+        if self._more or self._inbox or self.protocol.state is not OPEN:
             self._read()
         elif data := self.transport.read():
             if (message := self.protocol.take_whole(data)) is None:

@@ -81,6 +81,7 @@ class SocketTransport(Transport):
     __slots__ = (
         "_ahead",
         "_closed",
+        "_fd",
         "_later",
         "_local",
         "_misses",
@@ -102,6 +103,7 @@ class SocketTransport(Transport):
     def __init__(self, sock: socket.socket, remote: object = None) -> None:
         sock.setblocking(False)
         self._sock = sock
+        self._fd = sock.fileno()  # what trio waits for; it would ask the socket each time
         self._now = _NOTHING  # what a write could not send, not copied
         self._later = bytearray()  # what was written after that
         self.unsent = 0
@@ -194,7 +196,7 @@ class SocketTransport(Transport):
     def readable(self) -> Awaitable[None]:
         if self._closed or self._has_more():
             return trio.lowlevel.checkpoint()  # noqa: ASYNC105  # handed on
-        return trio.lowlevel.wait_readable(self._sock)  # noqa: ASYNC105
+        return trio.lowlevel.wait_readable(self._fd)  # noqa: ASYNC105
 
     def _has_more(self) -> bool:
         """Read ahead where that is likely to give something, since a wait costs more than three reads.

@@ -156,9 +156,7 @@ class WebSocketProtocol:
 
         Then they have not been taken. What it does :meth:`read_events` would do as well, with more effort.
         """
-        if self.failure is not None or self.close_received is not None or self.state is _LOST:  # as reads tells
-            return None
-        return self._reader.take_whole(data)
+        return self._reader.take_whole(data) if self.state is OPEN and self.failure is None else None
 
     def stream_next(self) -> Start | None:
         """Give the next message in pieces, a Start and then Pieces; returns the Start if it has begun."""
