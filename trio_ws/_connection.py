@@ -192,7 +192,7 @@ class Connection(Lifecycle):
             if self._inbox:
                 await trio.lowlevel.checkpoint()
             while not self._inbox:
-                if not self.gives():
+                if self.protocol.state is not OPEN and not self.gives():
                     await self.raise_closed()
                 if self.reading or self.stalled:
                     await self._receivers.park()
@@ -210,7 +210,7 @@ class Connection(Lifecycle):
                         return message
             return self.take()
         finally:
-            if self._receivers:
+            if self._receivers.lot:
                 self._receivers.unpark()  # it takes what is left, or reads
             elif self.attendant.relieved and not self.reading:
                 self.attendant.arm()

@@ -110,7 +110,7 @@ class SocketTransport(Transport):
         self._wide = 0  # small writes for which the system still takes much: UNSENT_OF_LARGE
         self._ahead: bytes | None = None  # read before read() was called
         self._misses = 0  # reads in a row that were tried too early
-        self._skip = 0  # waits before one is tried again
+        self._skip = 0  # waits before one is tried again; then nothing was read ahead
         self._read_size = LEAST_READ
         self._short_reads = 0
         self._over = False  # the end has been read
@@ -138,8 +138,9 @@ class SocketTransport(Transport):
             self._later += data
             self.unsent += len(data)
             return
-        if len(data) >= LARGE_WRITE or self._wide:
-            self._suit(len(data))
+        size = len(data)
+        if size >= LARGE_WRITE or self._wide:
+            self._suit(size)
         try:
             sent = self._sock.send(data)
         except _AGAIN:
@@ -147,9 +148,9 @@ class SocketTransport(Transport):
         except OSError as error:
             self.error = error
             return
-        if sent < len(data):
+        if sent < size:
             self._now = memoryview(data)[sent:]
-            self.unsent = len(data) - sent
+            self.unsent = size - sent
 
     def write_large(self, head: bytes, payload: bytes) -> None:
         if self.unsent or self.error is not None or self._closed:
@@ -194,7 +195,9 @@ class SocketTransport(Transport):
             await self.readable()
 
     def readable(self) -> Awaitable[None]:
-        if self._closed or self._has_more():
+        if self._skip and not self._closed:
+            self._skip -= 1
+        elif self._closed or self._has_more():
             return trio.lowlevel.checkpoint()  # noqa: ASYNC105  # handed on
         return trio.lowlevel.wait_readable(self._fd)  # noqa: ASYNC105
 
@@ -204,9 +207,6 @@ class SocketTransport(Transport):
         One read in vain doubles the waits before the next try, up to 64; one that gives something is tried again.
         """
         if self._ahead is None:
-            if self._skip:
-                self._skip -= 1
-                return False
             self._ahead = self.read()
             if self._ahead is None:
                 self._misses = min(self._misses + 1, 6)
