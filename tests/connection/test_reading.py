@@ -190,6 +190,19 @@ async def test_several_receivers_get_the_messages_of_one_read_in_order(autojump_
         assert got == [str(number) for number in range(100)]
 
 
+async def test_a_receiver_that_cannot_wait_reads_what_is_here(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer):
+        await leave_reading_to_us(websocket, peer)
+        with pytest.raises(trio.WouldBlock):
+            websocket.receive_nowait()
+        peer.send("alone")
+        assert websocket.receive_nowait() == "alone"
+        peer.send("one")
+        peer.send(b"two")
+        assert [websocket.receive_nowait(), websocket.receive_nowait()] == ["one", b"two"]
+        assert websocket.statistics().messages_received == 4
+
+
 async def test_what_another_task_has_read_meanwhile_comes_first(autojump_clock: MockClock) -> None:
     async with one_side() as (websocket, peer):
         await leave_reading_to_us(websocket, peer)
