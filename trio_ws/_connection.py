@@ -192,7 +192,7 @@ class Connection(Lifecycle):
             if self._inbox:
                 await trio.lowlevel.checkpoint()
             while not self._inbox:
-                if self.protocol.state is not OPEN and not self.gives():
+                if self.protocol.state is not OPEN and not self.gives():  # an open one gives: that is all of it, mostly
                     await self.raise_closed()
                 if self.reading or self.stalled:
                     await self._receivers.park()
@@ -309,36 +309,33 @@ class Connection(Lifecycle):
             return
         if self._more:
             self.understand()
-        elif (data := self.transport.read()) is not None:
-            self._hear(data)
+        elif data := self._take_input():
+            self.understand(data)
 
     def _read_whole(self) -> str | bytes | None:
         """Do as :meth:`_read` for a receiver that finds the inbox empty: a message that came alone spares it that."""
         if self._more or self._inbox or self.protocol.state is not OPEN:
             self._read()
-        elif data := self.transport.read():
-            if (message := self.protocol.take_whole(data)) is None:
-                self._hear(data)
-                return None
-            self.keepalive.heard_at = self._now()
-            counters = self.counters
-            counters.bytes_received += len(data)
-            counters.messages_received += 1
-            if self._multiplexed:
-                self._give_back()
+        elif data := self._take_input():
+            message = self.protocol.take_whole(data)
+            if message is None:
+                self.understand(data)
+            else:
+                self.counters.messages_received += 1
+                if self._multiplexed:
+                    self._give_back()
             return message
-        elif data is not None:
-            self._hear(data)
         return None
 
-    def _hear(self, data: bytes) -> None:
-        """Understand what came; nothing: the peer's end."""
+    def _take_input(self) -> bytes | None:
+        """Take what the transport has read; its end ends the connection."""
+        data = self.transport.read()
         if data:
             self.keepalive.heard_at = self._now()
             self.counters.bytes_received += len(data)
-            self.understand(data)
-        else:
+        elif data is not None:
             self.lose(self.transport.error)
+        return data
 
     def understand(self, data: bytes = b"") -> None:
         """Understand what has been read."""
