@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tests.benchmarks.certificates import context_for
 from tests.benchmarks.link import TIMEOUT, Link, accept, connect
 from tests.benchmarks.link_http2 import Http2Client, Http2Server
-from tests.benchmarks.subjects import HOST, SUBJECTS
+from tests.benchmarks.subjects import CPU, HOST, SUBJECTS
 
 if TYPE_CHECKING:
     import ssl
@@ -143,8 +143,8 @@ while os.getppid() == %d:
 
 
 def keep_awake(stack: ExitStack) -> None:
-    """Keep the cores from going to sleep: how long waking one takes is for its hypervisor to say, and that varies."""
-    for core in range(os.cpu_count() or 1):
+    """Keep both cores from going to sleep: how long waking one takes is for its hypervisor to say, and that varies."""
+    for core in {CPU, *os.sched_getaffinity(0)}:
         process = subprocess.Popen([sys.executable, "-c", _SPIN % (core, os.getpid())])
         stack.callback(process.wait)
         stack.callback(process.kill)
