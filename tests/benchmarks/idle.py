@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.benchmarks.link import Link
 
-FEW = 1000  # connections: from more on, only plain ones, and only those libraries that open them soon enough
+FEW = 1000  # connections: of more, only those libraries that open them soon enough
 QUICK = (OURS, "websockets.asyncio", "aiohttp")
 CARRIERS, STREAMS = 10, 100  # connections over HTTP/2, and WebSockets on each
 SPARE = 100  # descriptors for all else
@@ -51,10 +51,9 @@ def measure_all(counts: Sequence[int], certificate: Path) -> Iterator[Idle]:
         for count in counts:
             names = able("server", variant)
             if count > FEW:
-                names = [name for name in names if name in QUICK and variant == "plain"]
-            if names:
-                able_to = names if allow_files(count + SPARE) else []
-                yield Idle(count, variant, {name: measure(name, variant, count, certificate) for name in able_to})
+                names = [name for name in names if name in QUICK]
+            able_to = names if allow_files(count + SPARE) else []
+            yield Idle(count, variant, {name: measure(name, variant, count, certificate) for name in able_to})
     streams = {name: measure(name, "http2", CARRIERS * STREAMS, certificate) for name in able("server", "http2")}
     yield Idle(CARRIERS * STREAMS, "http2", streams)
 
