@@ -10,7 +10,13 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", "tests", "docs"]
 
-PUBLIC_MODULES = ("_client", "_request", "_view", "_websocket", "_websocket_stream")
+PUBLIC_MODULES = (
+    "_client/connect",
+    "_server/request",
+    "_websocket/base",
+    "_websocket/websocket",
+    "_websocket/websocket_stream",
+)
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 

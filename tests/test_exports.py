@@ -14,8 +14,8 @@ import pytest
 import trio
 
 import trio_ws
-from trio_ws._client import ClientKeywords
-from trio_ws._server import ServerKeywords
+from trio_ws._client.connect import ClientKeywords
+from trio_ws._server.server import ServerKeywords
 
 # What the design promises for HTTP/1.1.
 PROMISED = {

@@ -9,9 +9,9 @@ from typing import TypedDict
 import pytest
 
 from trio_ws import SAME_ORIGIN, Compression, Keepalive, Limits, open_websocket, serve_websocket
-from trio_ws._client import ClientKeywords
+from trio_ws._client.connect import ClientKeywords
 from trio_ws._options import check_names, check_shared_options, check_timeout, defaults_of
-from trio_ws._server import ServerKeywords
+from trio_ws._server.server import ServerKeywords
 
 
 def test_the_defaults() -> None:

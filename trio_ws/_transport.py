@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 
+# Seconds before a task of the connection's reads for an application that does not. Long enough that an application that
+# answers messages as they come is never interrupted, short enough that a ping to one that is busy is answered soon.
+HANDOVER_DELAY = 0.01
+
+
 class Transport(abc.ABC):
     """A byte stream whose only waiting is for input and for room.
 

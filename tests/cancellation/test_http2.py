@@ -17,13 +17,17 @@ from .harness import cancel_everywhere
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from trio_ws._server.service import Handler
+
     from .harness import Act
 
 LARGE = b"x" * 300_000
 
 
 @asynccontextmanager
-async def sibling(handler: trio_ws._service.Handler = echo) -> AsyncGenerator[tuple[Agent, str, trio_ws.WebSocket]]:
+async def sibling(
+    handler: Handler = echo,
+) -> AsyncGenerator[tuple[Agent, str, trio_ws.WebSocket]]:
     """Have an agent whose connection carries a WebSocket already; see that it still does afterwards."""
     server_side, client_side = tls_contexts()
     serve = partial(trio_ws.serve_websocket, handler, LOCALHOST, 0, server_side, compression=None)

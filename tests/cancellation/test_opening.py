@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from trio_ws._client import ClientKeywords
+    from trio_ws._client.connect import ClientKeywords
 
     from .harness import Act
     from .scenes import StreamPair

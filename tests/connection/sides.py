@@ -9,9 +9,9 @@ import trio
 
 from tests.connection.memory import MemoryTransport, transport_pair
 from trio_ws import Instrument, Keepalive, Limits, WebSocket
-from trio_ws._nursery import BackgroundNursery
-from trio_ws._opening import ConnectionOptions, Opened, start_websocket
 from trio_ws._transport import Transport
+from trio_ws._util.nursery import BackgroundNursery
+from trio_ws._websocket.start import ConnectionOptions, Opened, start_websocket
 from trio_ws._wire.frames import Opcode, frame_bytes
 from trio_ws._wire.handshake import Agreement
 from trio_ws._wire.headers import Headers

@@ -11,7 +11,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 import trio_ws
 from tests.connection.memory import transport_pair
 from tests.connection.sides import Peer, start
-from trio_ws._handover import CALLS_AT_ONCE, HANDOVER_DELAY, Handover
+from trio_ws._connection.handover import CALLS_AT_ONCE, Handover
+from trio_ws._transport import HANDOVER_DELAY
 
 
 class Reader:

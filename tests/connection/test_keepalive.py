@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from trio_ws import Keepalive
-from trio_ws._keepalive import KeepaliveClock, Verdict
+from trio_ws._connection.keepalive import KeepaliveClock, Verdict
 
 
 def test_a_silent_peer_is_asked_then_given_up() -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 import pytest
 import trio
 
-from trio_ws._nursery import BackgroundNursery
+from trio_ws._util.nursery import BackgroundNursery
 
 
 class Problem(Exception):

@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock, assert_no_checkpoints, wait_all_tasks_blocked
 
 from tests.connection.memory import MemoryTransport, transport_pair
-from trio_ws._outbox import BATCH_SIZE, Outbox
+from trio_ws._connection.outbox import BATCH_SIZE, Outbox
 from trio_ws._wire.frames import PIECE, LargeFrame, frame_bytes
 
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from trio_ws._bucket import TokenBucket
-from trio_ws._pings import Pings, PingWaiter
+from trio_ws._connection.pings import Pings, PingWaiter
+from trio_ws._util.token_bucket import TokenBucket
 
 
 def test_a_ping_without_a_payload_gets_one_of_its_own() -> None:

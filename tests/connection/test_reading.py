@@ -15,9 +15,9 @@ import trio_ws
 from tests import raw
 from tests.connection.sides import Peer, end_of, one_side, start
 from trio_ws import CloseInfo, Limits, WebSocket
-from trio_ws._handover import HANDOVER_DELAY as HANDOVER
 from trio_ws._net.transport import SocketTransport
-from trio_ws._nursery import BackgroundNursery
+from trio_ws._transport import HANDOVER_DELAY as HANDOVER
+from trio_ws._util.nursery import BackgroundNursery
 from trio_ws._wire.frames import Opcode, frame_bytes
 from trio_ws._wire.reader import Pong
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_ws._waiters import Waiters
+from trio_ws._util.waiters import Waiters
 
 
 async def test_they_go_in_the_order_in_which_they_came() -> None:

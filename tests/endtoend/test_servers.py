@@ -374,8 +374,8 @@ async def test_requests_that_come_while_closing_get_503() -> None:
     async def handler(request: trio_ws.WebSocketRequest) -> None:
         raise AssertionError("not reached")
 
-    from trio_ws._server import _check_options
-    from trio_ws._service import Service
+    from trio_ws._server.server import _check_options
+    from trio_ws._server.service import Service
 
     service = Service(_check_options(limits=Limits(close_linger=0.1)))
     service.refuse_new()
@@ -429,8 +429,8 @@ def exhausted(error: int) -> Callable[[socket.socket], tuple[socket.socket, obje
 async def test_a_lack_of_descriptors_passes(
     max_connections: int | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("trio_ws._server._ACCEPT_PAUSE", 0.001)
-    monkeypatch.setattr("trio_ws._server.accept_nowait", exhausted(errno.EMFILE))
+    monkeypatch.setattr("trio_ws._server.server._ACCEPT_PAUSE", 0.001)
+    monkeypatch.setattr("trio_ws._server.server.accept_nowait", exhausted(errno.EMFILE))
     async with (
         serving(max_connections=max_connections) as server,
         trio_ws.open_websocket(f"ws://127.0.0.1:{server.port}/") as ws,
@@ -441,7 +441,7 @@ async def test_a_lack_of_descriptors_passes(
 
 
 async def test_another_error_of_a_listener_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trio_ws._server.accept_nowait", exhausted(errno.EINVAL))
+    monkeypatch.setattr("trio_ws._server.server.accept_nowait", exhausted(errno.EINVAL))
     with pytest.raises(ExceptionGroup) as caught:
         async with trio.open_nursery() as nursery:
             server = await nursery.start(trio_ws.serve_websocket, echo, None, 0)

@@ -29,9 +29,9 @@ from .choices import Choices, seed
 from .silence import no_errors_logged
 
 if TYPE_CHECKING:
-    from trio_ws._agent import ConnectRequest
-    from trio_ws._opening import SharedKeywords
+    from trio_ws._client.agent import ConnectRequest
     from trio_ws._transport import Transport
+    from trio_ws._websocket.start import SharedKeywords
 
 PATIENCE = 600.0  # seconds of the mock clock: the chaos takes some 100 at most, and closing 10
 URL = "ws://example.com/"

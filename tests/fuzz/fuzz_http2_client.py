@@ -6,9 +6,9 @@ import trio
 import trio.testing
 
 from trio_ws import Agent, ConnectionClosed, HandshakeError, Keepalive, Limits, WebSocket, open_websocket
-from trio_ws._agent import ConnectRequest
-from trio_ws._opening import SharedKeywords
+from trio_ws._client.agent import ConnectRequest
 from trio_ws._transport import Transport
+from trio_ws._websocket.start import SharedKeywords
 from trio_ws._wire.frames import Opcode, frame_bytes
 
 from ..connection.memory import MemoryTransport, transport_pair

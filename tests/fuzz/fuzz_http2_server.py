@@ -7,8 +7,8 @@ import trio.testing
 
 from trio_ws import Keepalive, Limits
 from trio_ws._close import GOING_AWAY
-from trio_ws._server import _check_options
-from trio_ws._service import Service
+from trio_ws._server.server import _check_options
+from trio_ws._server.service import Service
 from trio_ws._wire.frames import Opcode, frame_bytes
 
 from ..connection.memory import MemoryTransport, transport_pair

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from trio_ws._client import ClientKeywords
+    from trio_ws._client.connect import ClientKeywords
 
     from .proxies import ProxyKind
 

@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 from trio_ws._net import listen as module
-from trio_ws._net.listen import accept_nowait, check_place, listen, systemd_sockets
+from trio_ws._net.listen import accept_nowait, check_listen_address, listen, systemd_sockets
 
 from ..activation import activated
 from ..raw import open_files
@@ -59,19 +59,19 @@ def listening() -> Iterator[socket.socket]:
 def test_what_does_not_go_together_is_named(error: type[Exception], match: str, arguments: dict[str, object]) -> None:
     place: dict[str, object] = {"host": LOCAL, "port": 0, "sockets": None, "reuse_port": False, **arguments}
     with pytest.raises(error, match=match):
-        check_place(**place)  # type: ignore[arg-type]
+        check_listen_address(**place)  # type: ignore[arg-type]
 
 
 def test_a_system_without_reuse_port_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(socket, "SO_REUSEPORT")
     with pytest.raises(ValueError, match=r"^reuse_port=True: this system has no SO_REUSEPORT$"):
-        check_place(LOCAL, 80, sockets=None, reuse_port=True)
+        check_listen_address(LOCAL, 80, sockets=None, reuse_port=True)
 
 
 def refused(sock: socket.socket, *more: socket.socket) -> str:
     """Pass sockets that are refused, and return what is said of them."""
     with pytest.raises(ValueError, match=r"^sockets") as caught:
-        check_place(None, None, sockets=[sock, *more], reuse_port=False)
+        check_listen_address(None, None, sockets=[sock, *more], reuse_port=False)
     return str(caught.value)
 
 
@@ -94,7 +94,7 @@ def test_where_the_system_does_not_tell_who_listens_accept_will(listening: socke
             raise OSError(errno.ENOPROTOOPT, "Protocol not available")
 
     with Silent() as sock:
-        assert check_place(None, None, sockets=[sock], reuse_port=False).sockets == (sock,)
+        assert check_listen_address(None, None, sockets=[sock], reuse_port=False).sockets == (sock,)
 
 
 # What is opened.
@@ -102,12 +102,14 @@ def test_where_the_system_does_not_tell_who_listens_accept_will(listening: socke
 
 async def test_sockets_are_taken_as_they_are(listening: socket.socket) -> None:
     with trio.testing.assert_checkpoints():
-        assert await listen(check_place(None, None, sockets=iter([listening]), reuse_port=False)) == [listening]
+        assert await listen(check_listen_address(None, None, sockets=iter([listening]), reuse_port=False)) == [
+            listening
+        ]
     assert not listening.getblocking()
 
 
 async def test_sockets_are_closed_when_taking_them_is_cancelled(listening: socket.socket) -> None:
-    place = check_place(None, None, sockets=[listening], reuse_port=False)
+    place = check_listen_address(None, None, sockets=[listening], reuse_port=False)
     with trio.CancelScope() as scope:
         scope.cancel()
         await listen(place)
@@ -116,17 +118,17 @@ async def test_sockets_are_closed_when_taking_them_is_cancelled(listening: socke
 
 
 async def test_several_can_listen_on_one_port() -> None:
-    (first,) = await listen(check_place(LOCAL, 0, sockets=None, reuse_port=True))
+    (first,) = await listen(check_listen_address(LOCAL, 0, sockets=None, reuse_port=True))
     with first:
-        (second,) = await listen(check_place(LOCAL, first.getsockname()[1], sockets=None, reuse_port=True))
+        (second,) = await listen(check_listen_address(LOCAL, first.getsockname()[1], sockets=None, reuse_port=True))
         with second:
             assert second.getsockname() == first.getsockname()
             with pytest.raises(OSError, match="in use"):
-                await listen(check_place(LOCAL, first.getsockname()[1], sockets=None, reuse_port=False))
+                await listen(check_listen_address(LOCAL, first.getsockname()[1], sockets=None, reuse_port=False))
 
 
 async def test_no_host_is_every_address() -> None:
-    opened = await listen(check_place(None, 0, sockets=None, reuse_port=True))
+    opened = await listen(check_listen_address(None, 0, sockets=None, reuse_port=True))
     assert {sock.family for sock in opened} == {socket.AF_INET, socket.AF_INET6}
     for sock in opened:
         sock.close()
@@ -135,7 +137,7 @@ async def test_no_host_is_every_address() -> None:
 async def test_a_port_that_others_do_not_share_is_an_os_error(listening: socket.socket) -> None:
     before = open_files()
     with pytest.raises(OSError, match="in use"):
-        await listen(check_place(LOCAL, listening.getsockname()[1], sockets=None, reuse_port=True))
+        await listen(check_listen_address(LOCAL, listening.getsockname()[1], sockets=None, reuse_port=True))
     assert open_files() == before
 
 
@@ -153,7 +155,7 @@ def without(monkeypatch: pytest.MonkeyPatch, number: int, *families: int) -> Non
 
 async def test_an_address_family_that_the_system_has_not_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, errno.EAFNOSUPPORT, socket.AF_INET6)
-    (sock,) = await listen(check_place(None, 0, sockets=None, reuse_port=True))
+    (sock,) = await listen(check_listen_address(None, 0, sockets=None, reuse_port=True))
     assert sock.family == socket.AF_INET
     sock.close()
 
@@ -162,7 +164,7 @@ async def test_an_address_family_that_the_system_has_not_is_left_out(monkeypatch
 async def test_without_any_socket_it_is_an_os_error(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, number, socket.AF_INET, socket.AF_INET6)
     with pytest.raises(OSError, match="no such socket"):
-        await listen(check_place(None, 0, sockets=None, reuse_port=True))
+        await listen(check_listen_address(None, 0, sockets=None, reuse_port=True))
 
 
 # Who calls.

@@ -26,7 +26,7 @@ from .lossy import SERVER, BadLink, Badness, Namespace
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from trio_ws._agent import ConnectRequest
+    from trio_ws._client.agent import ConnectRequest
     from trio_ws._transport import Transport
 
 pytestmark = pytest.mark.network

@@ -15,6 +15,7 @@ from wsproto.events import CloseConnection, TextMessage
 
 import trio_ws
 from trio_ws import ConnectionClosedError, ConnectionClosedOK, Instrument, WebSocketError
+from trio_ws._websocket.instrument import Instruments
 from trio_ws.testing import BreakAfter
 
 from ..raw_peer import RawPeer
@@ -211,7 +212,7 @@ def test_ctrl_c_comes_out_bare_and_never_strikes_a_task_of_ours(strict: bool, si
 
     async def body(scope: Scope) -> None:
         async with scope as websocket:
-            websocket._connection.watch(websocket._reporter(trio_ws._instrument.Instruments([CtrlC()])))
+            websocket._connection.watch(websocket._reporter(Instruments([CtrlC()])))
             trio_ws.ping(websocket)
             await trio.sleep_forever()
 

@@ -10,27 +10,27 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from trio_ws import CloseInfo, Compression, Limits, LocalProtocolError, RemoteProtocolError
 from trio_ws._wire.deflate import DeflateParameters, PerMessageDeflate
 from trio_ws._wire.frames import LARGE, PIECE, masked_pieces
-from trio_ws._wire.protocol import TRANSITIONS, Message, Move, State, WebSocketProtocol
+from trio_ws._wire.protocol import TRANSITIONS, Message, State, Transition, WebSocketProtocol
 from trio_ws._wire.reader import Close, Event, Ping, Pong
 from trio_ws._wire.speedups import write_frame
 
 # Every state with every move: where it leads, None where it is forbidden.
-MOVES: dict[tuple[State, Move], State | None] = {
-    (State.OPEN, Move.SEND_CLOSE): State.CLOSE_SENT,
-    (State.OPEN, Move.RECEIVE_CLOSE): State.CLOSE_RECEIVED,
-    (State.OPEN, Move.LOSE): State.LOST,
-    (State.CLOSE_SENT, Move.SEND_CLOSE): None,
-    (State.CLOSE_SENT, Move.RECEIVE_CLOSE): State.CLOSED,
-    (State.CLOSE_SENT, Move.LOSE): State.LOST,
-    (State.CLOSE_RECEIVED, Move.SEND_CLOSE): State.CLOSED,
-    (State.CLOSE_RECEIVED, Move.RECEIVE_CLOSE): None,
-    (State.CLOSE_RECEIVED, Move.LOSE): State.LOST,
-    (State.CLOSED, Move.SEND_CLOSE): None,
-    (State.CLOSED, Move.RECEIVE_CLOSE): None,
-    (State.CLOSED, Move.LOSE): State.CLOSED,
-    (State.LOST, Move.SEND_CLOSE): None,
-    (State.LOST, Move.RECEIVE_CLOSE): None,
-    (State.LOST, Move.LOSE): State.LOST,
+MOVES: dict[tuple[State, Transition], State | None] = {
+    (State.OPEN, Transition.SEND_CLOSE): State.CLOSE_SENT,
+    (State.OPEN, Transition.RECEIVE_CLOSE): State.CLOSE_RECEIVED,
+    (State.OPEN, Transition.LOSE): State.LOST,
+    (State.CLOSE_SENT, Transition.SEND_CLOSE): None,
+    (State.CLOSE_SENT, Transition.RECEIVE_CLOSE): State.CLOSED,
+    (State.CLOSE_SENT, Transition.LOSE): State.LOST,
+    (State.CLOSE_RECEIVED, Transition.SEND_CLOSE): State.CLOSED,
+    (State.CLOSE_RECEIVED, Transition.RECEIVE_CLOSE): None,
+    (State.CLOSE_RECEIVED, Transition.LOSE): State.LOST,
+    (State.CLOSED, Transition.SEND_CLOSE): None,
+    (State.CLOSED, Transition.RECEIVE_CLOSE): None,
+    (State.CLOSED, Transition.LOSE): State.CLOSED,
+    (State.LOST, Transition.SEND_CLOSE): None,
+    (State.LOST, Transition.RECEIVE_CLOSE): None,
+    (State.LOST, Transition.LOSE): State.LOST,
 }
 
 
@@ -62,19 +62,19 @@ def in_state(state: State) -> WebSocketProtocol:
 
 
 def test_the_table_has_every_move_and_no_other() -> None:
-    assert set(MOVES) == {(state, move) for state in State for move in Move}
+    assert set(MOVES) == {(state, move) for state in State for move in Transition}
     assert {(state, move): to for state, moves in TRANSITIONS.items() for move, to in moves.items()} == {
         key: to for key, to in MOVES.items() if to is not None
     }
 
 
 @pytest.mark.parametrize(("state", "move"), MOVES)
-def test_a_side_moves_by_the_table(state: State, move: Move) -> None:
+def test_a_side_moves_by_the_table(state: State, move: Transition) -> None:
     side = in_state(state)
     to = MOVES[state, move]
-    if move is Move.LOSE:
+    if move is Transition.LOSE:
         side.lose()
-    elif move is Move.RECEIVE_CLOSE:
+    elif move is Transition.RECEIVE_CLOSE:
         events = read(side, protocol(is_client=True).encode_close(1000))
         assert events == ([] if to is None else [Close(CloseInfo(1000))])
     elif to is None:
@@ -329,7 +329,7 @@ class TwoSides(RuleBasedStateMachine):
         if not self.breached[index]:
             self.sent[index].append(event)
 
-    def move(self, index: int, move: Move) -> bool:
+    def move(self, index: int, move: Transition) -> bool:
         to = MOVES[self.states[index], move]
         self.states[index] = to or self.states[index]
         return to is not None
@@ -359,7 +359,7 @@ class TwoSides(RuleBasedStateMachine):
 
     @rule(index=sides, code=st.sampled_from([None, 1000, 4000]))
     def close(self, index: int, code: int | None) -> None:
-        if self.move(index, Move.SEND_CLOSE):
+        if self.move(index, Transition.SEND_CLOSE):
             self.write(index, self.sides[index].encode_close(code), Close(CloseInfo(code or 1005)))
         else:
             with pytest.raises(LocalProtocolError):
@@ -374,7 +374,7 @@ class TwoSides(RuleBasedStateMachine):
     @rule(index=sides)
     def lose(self, index: int) -> None:
         self.sides[index].lose()
-        self.move(index, Move.LOSE)
+        self.move(index, Transition.LOSE)
 
     @rule(index=sides, size=st.integers(1, 100), budget=st.integers(1, 3))
     def deliver(self, index: int, size: int, budget: int) -> None:
@@ -386,13 +386,13 @@ class TwoSides(RuleBasedStateMachine):
             pass
         self.received[index] += events
         if any(isinstance(event, Close) for event in events):
-            self.move(index, Move.RECEIVE_CLOSE)
+            self.move(index, Transition.RECEIVE_CLOSE)
         if self.states[index] is State.CLOSE_RECEIVED:
-            self.move(index, Move.SEND_CLOSE)
+            self.move(index, Transition.SEND_CLOSE)
             said = self.received[index][-1]
             self.write(index, side.encode_close_answer(), said)
         if side.failure is not None and self.states[index] is State.OPEN:
-            self.move(index, Move.SEND_CLOSE)
+            self.move(index, Transition.SEND_CLOSE)
             frame = side.encode_failure(side.failure)
             assert side.close_sent is not None
             self.write(index, frame, Close(side.close_sent))

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .. import ConnectionClosed, connect_websocket
-from .._nursery import BackgroundNursery
+from .._util.nursery import BackgroundNursery
 from .arguments import add_command, seconds, whole_number
 from .latencies import Latencies
 from .opening import (

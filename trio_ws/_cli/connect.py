@@ -12,7 +12,7 @@ import trio
 
 from .. import ConnectionClosed, ConnectionClosedError, open_websocket
 from .._close import NORMAL
-from .._nursery import BackgroundNursery
+from .._util.nursery import BackgroundNursery
 from .arguments import add_command, seconds
 from .console import STDOUT, Console
 from .lines import Bye, InputError, Ping, Send, parse_line

@@ -29,7 +29,7 @@ from .. import (
     open_websocket,
     serve_websocket,
 )
-from .._nursery import BackgroundNursery
+from .._util.nursery import BackgroundNursery
 from .arguments import add_command
 from .certificates import make_authority, throwaway_context, trusting_context
 from .demo_http2 import COUNT, show_http2

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .. import Agent, connect_websocket
-from .._nursery import BackgroundNursery
+from .._util.nursery import BackgroundNursery
 
 if TYPE_CHECKING:
     import ssl

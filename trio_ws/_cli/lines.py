@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._close import NORMAL, check_close
-from .._view import check_payload
+from .._websocket.base import check_payload
 
 
 class InputError(Exception):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .. import Compression, Dispatcher, WebSocket
-    from .._client import ClientKeywords
+    from .._client.connect import ClientKeywords
 
 _SHOWN_BODY = 200
 

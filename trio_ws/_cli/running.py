@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .._nursery import BackgroundNursery
+from .._util.nursery import BackgroundNursery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .. import SAME_ORIGIN, ConnectionClosed, HTTPResponse, Limits, serve_websocket
-from .._nursery import BackgroundNursery
+from .._util.nursery import BackgroundNursery
 from .arguments import add_command, add_shared_arguments, port_number
 from .certificates import make_authority, server_context, throwaway_context, written_to_file
 from .running import FINE, WRONG_USAGE, Failure

@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from .._transport import Transport
 
 
+def check_ssl_context(ssl_context: object) -> None:
+    """Check what a caller passed as ``ssl_context``.
+
+    Raises:
+        TypeError: it is neither an SSLContext nor None.
+    """
+    if not isinstance(ssl_context, ssl.SSLContext | None):
+        raise TypeError(f"ssl_context must be an ssl.SSLContext or None, not {ssl_context!r}")
+
+
 async def dial_tcp(host: str, port: int) -> SocketTransport:
     """Connect by TCP to whichever address of the host answers first (RFC 8305).
 

@@ -30,7 +30,7 @@ _NOBODY_THERE = [
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ListenAddress:
     """Where to listen, checked and not yet opened; either sockets that listen already, or the rest.
 
     Attributes:
@@ -48,13 +48,13 @@ class Place:
     reuse_port: bool
 
 
-def check_place(
+def check_listen_address(
     host: str | os.PathLike[str] | None,
     port: int | None,
     *,
     sockets: Iterable[socket.socket] | None,
     reuse_port: bool,
-) -> Place:
+) -> ListenAddress:
     """Check where a caller wants to listen.
 
     Raises:
@@ -69,7 +69,7 @@ def check_place(
                 raise ValueError(f"{name}={value!r}: it must be None where sockets are passed, which have theirs")
         if reuse_port:
             raise ValueError("reuse_port=True is for a port that is yet to be opened: pass no sockets with it")
-        return Place(sockets=_check_sockets(sockets), host=None, port=0, path=None, reuse_port=False)
+        return ListenAddress(sockets=_check_sockets(sockets), host=None, port=0, path=None, reuse_port=False)
     path = _socket_path(host)
     if path is None:
         if port is None:
@@ -80,14 +80,14 @@ def check_place(
             raise ValueError(f"port={port}: it must be from 0 to 65535")
         if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
             raise ValueError("reuse_port=True: this system has no SO_REUSEPORT")
-        return Place(
+        return ListenAddress(
             sockets=None, host=None if host is None else str(host), port=port, path=None, reuse_port=reuse_port
         )
     if port is not None:
         raise ValueError(f"port={port!r}: a Unix socket has none, it must be None")
     if reuse_port:
         raise ValueError("reuse_port=True is for TCP: a Unix socket has one listener")
-    return Place(sockets=None, host=None, port=0, path=path, reuse_port=False)
+    return ListenAddress(sockets=None, host=None, port=0, path=path, reuse_port=False)
 
 
 def _check_sockets(sockets: Iterable[socket.socket]) -> tuple[socket.socket, ...]:
@@ -124,7 +124,7 @@ def _socket_path(host: str | os.PathLike[str] | None) -> str | None:
     return os.fspath(host)
 
 
-async def listen(place: Place) -> list[socket.socket]:
+async def listen(place: ListenAddress) -> list[socket.socket]:
     """Open what is not open yet. Cancelled or failed, nothing is left open, nor the sockets that were handed over.
 
     Returns:

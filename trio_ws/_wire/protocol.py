@@ -41,7 +41,7 @@ class State(enum.Enum):
     LOST = "lost"
 
 
-class Move(enum.Enum):
+class Transition(enum.Enum):
     """What can change the state."""
 
     SEND_CLOSE = "send Close"
@@ -49,16 +49,16 @@ class Move(enum.Enum):
     LOSE = "lose the transport"
 
 
-TRANSITIONS: Final[dict[State, dict[Move, State]]] = {
+TRANSITIONS: Final[dict[State, dict[Transition, State]]] = {
     State.OPEN: {
-        Move.SEND_CLOSE: State.CLOSE_SENT,
-        Move.RECEIVE_CLOSE: State.CLOSE_RECEIVED,
-        Move.LOSE: State.LOST,
+        Transition.SEND_CLOSE: State.CLOSE_SENT,
+        Transition.RECEIVE_CLOSE: State.CLOSE_RECEIVED,
+        Transition.LOSE: State.LOST,
     },
-    State.CLOSE_SENT: {Move.RECEIVE_CLOSE: State.CLOSED, Move.LOSE: State.LOST},
-    State.CLOSE_RECEIVED: {Move.SEND_CLOSE: State.CLOSED, Move.LOSE: State.LOST},
-    State.CLOSED: {Move.LOSE: State.CLOSED},
-    State.LOST: {Move.LOSE: State.LOST},
+    State.CLOSE_SENT: {Transition.RECEIVE_CLOSE: State.CLOSED, Transition.LOSE: State.LOST},
+    State.CLOSE_RECEIVED: {Transition.SEND_CLOSE: State.CLOSED, Transition.LOSE: State.LOST},
+    State.CLOSED: {Transition.LOSE: State.CLOSED},
+    State.LOST: {Transition.LOSE: State.LOST},
 }
 """The whole life of a connection; a move that a state does not list is a bug, or LocalProtocolError to the caller."""
 
@@ -94,7 +94,7 @@ class WebSocketProtocol:
         self.close_sent: CloseInfo | None = None
         self.failure: RemoteProtocolError | None = None
 
-    def _move(self, move: Move) -> None:
+    def _move(self, move: Transition) -> None:
         try:
             self.state = TRANSITIONS[self.state][move]
         except KeyError:
@@ -148,7 +148,7 @@ class WebSocketProtocol:
             return False
         if events and type(last := events[-1]) is Close:
             self.close_received = last.info
-            self._move(Move.RECEIVE_CLOSE)
+            self._move(Transition.RECEIVE_CLOSE)
         return more
 
     def take_whole(self, data: bytes) -> str | bytes | None:
@@ -168,7 +168,7 @@ class WebSocketProtocol:
 
     def lose(self) -> None:
         """Note that the transport is gone."""
-        self._move(Move.LOSE)
+        self._move(Transition.LOSE)
 
     # ---- bytes out ----
 
@@ -253,7 +253,7 @@ class WebSocketProtocol:
         Raises:
             LocalProtocolError: it was sent already, or the transport is gone.
         """
-        self._move(Move.SEND_CLOSE)
+        self._move(Transition.SEND_CLOSE)
         self.close_sent = CloseInfo(NO_STATUS if code is None else code, reason, was_clean=False)
         return frame_bytes(Opcode.CLOSE, close_body(code, reason), masked=self._is_client)
 

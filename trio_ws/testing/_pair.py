@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .._agent import Agent
-from .._client import connect_websocket
+from .._client.agent import Agent
+from .._client.connect import connect_websocket
 from .._exceptions import InvalidHandshake
 from .._net.transport import StreamTransport
-from .._nursery import BackgroundNursery
-from .._server import wrap_server_stream
+from .._server.server import wrap_server_stream
+from .._util.nursery import BackgroundNursery
 from ._memory import memory_stream_pair
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
     from typing import Unpack
 
-    from .._agent import ConnectRequest
-    from .._opening import SharedKeywords
+    from .._client.agent import ConnectRequest
     from .._transport import Transport
-    from .._websocket import WebSocket
+    from .._websocket.start import SharedKeywords
+    from .._websocket.websocket import WebSocket
     from .._wire.headers import HeadersLike
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .._nursery import BackgroundNursery
-from .._opening import SharedKeywords
-from .._server import serve_websocket
-from .._service import is_only_closed
+from .._server.server import serve_websocket
+from .._server.service import is_only_closed
+from .._util.nursery import BackgroundNursery
+from .._websocket.start import SharedKeywords
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import trustme
 
     from .._options import Origins
-    from .._request import WebSocketRequest
-    from .._server import WebSocketServer
-    from .._service import Handler, HTTPHandler
+    from .._server.request import WebSocketRequest
+    from .._server.server import WebSocketServer
+    from .._server.service import Handler, HTTPHandler
 
 HOST = "127.0.0.1"  # an address: to resolve a name takes a thread, which no mock clock waits for
 CLOSE_TIMEOUT = 2.0  # seconds

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import trio
 
-from ... import _client as ours
-from ..._nursery import BackgroundNursery
+from ..._client import connect as ours
+from ..._util.nursery import BackgroundNursery
 from ._connection import (
     CONN_TIMEOUT,
     MAX_MESSAGE_SIZE,

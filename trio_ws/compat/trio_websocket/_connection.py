@@ -10,13 +10,13 @@ import trio
 
 from ..._close import check_close, truncate_reason
 from ..._options import Limits
-from ..._view import ReadyState
+from ..._websocket.base import ReadyState
 from ._errors import as_pairs, close_reason, closed_as_theirs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..._websocket import WebSocket
+    from ..._websocket.websocket import WebSocket
     from ._endpoint import Endpoint
     from ._errors import CloseReason
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ... import _server as ours
 from ..._close import INTERNAL_ERROR, NORMAL
-from ..._nursery import BackgroundNursery
+from ..._server import server as ours
+from ..._util.nursery import BackgroundNursery
 from ._connection import (
     CONN_TIMEOUT,
     MAX_MESSAGE_SIZE,
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from typing import NoReturn
 
-    from ..._request import WebSocketRequest as OurRequest
-    from ..._websocket import WebSocket
+    from ..._server.request import WebSocketRequest as OurRequest
+    from ..._websocket.websocket import WebSocket
 
     ExtraHeaders = Iterable[tuple[bytes | str, bytes | str]]
     Handler = Callable[["WebSocketRequest"], Awaitable[object]]

@@ -1,0 +1,179 @@
+"""A stream as a transport, over a connection that does what a test says."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+import trio
+from trio.testing import assert_checkpoints, wait_all_tasks_blocked
+
+from trio_ws._net.http2.frame_reader import Http2ConnectionError, error_name
+from trio_ws._net.http2.read_turn import Reading
+from trio_ws._net.http2.stream import Http2Stream, StreamReset
+
+
+class Recorder:
+    """A connection that notes what a stream asks for.
+
+    Attributes:
+        log: that.
+        takes: whether short writes go at once.
+    """
+
+    local_address = ("127.0.0.1", 1)
+    remote_address = ("127.0.0.1", 2)
+    heard_at = 5.0
+    ssl_object = None
+    blocked = False
+
+    def __init__(self) -> None:
+        self.log: list[object] = []
+        self.takes = True
+        nothing = cast("Any", None)  # the connection's own task reads, so it is not asked for
+        self.reading = Reading(nothing, nothing, nothing, nothing, nothing)
+
+    def send_now(self, stream: Http2Stream, data: bytes) -> bool:
+        if self.takes:
+            self.log.append(data)
+        return self.takes
+
+    def send_last(self, stream: Http2Stream, data: bytes) -> None:
+        self.log.append((data, "last"))
+
+    def queue(self, stream: Http2Stream) -> None:
+        self.log.append("queue")
+
+    def end(self, stream: Http2Stream) -> None:
+        stream.local_ended = True
+        self.log.append("end")
+
+    def drop(self, stream: Http2Stream) -> None:
+        self.log.append("drop")
+
+    def give_back(self, stream: Http2Stream, size: int) -> None:
+        self.log.append(size)
+
+    def refund(self, cost: int) -> None:
+        if cost:
+            self.log.append(("refund", cost))
+
+    def ask(self) -> bool:
+        return True
+
+
+def make() -> tuple[Http2Stream, Recorder]:
+    recorder = Recorder()
+    return Http2Stream(recorder, 1, send_window=100, receive_window=100), recorder
+
+
+async def test_every_wait_is_a_checkpoint() -> None:
+    stream, recorder = make()
+    with assert_checkpoints():
+        await stream.drain()
+    stream.arrive(b"x", 1, 255)
+    with assert_checkpoints():
+        await stream.wait_readable()
+    assert stream.read() == b"x"
+    assert recorder.log == [("refund", 255)]
+    assert stream.read() is None
+
+
+async def test_wake_wakes_whoever_waits(nursery: trio.Nursery) -> None:
+    stream, recorder = make()
+    recorder.takes = False
+    stream.write(b"x")
+    for wait in (stream.wait_readable, stream.drain):
+        nursery.start_soon(wait)
+    await wait_all_tasks_blocked()
+    assert len(nursery.child_tasks) == 2
+    stream.wake()
+    await wait_all_tasks_blocked()
+    assert not nursery.child_tasks
+
+
+async def test_the_end_goes_behind_what_waits() -> None:
+    stream, recorder = make()
+    recorder.takes = False
+    stream.write(b"abc")
+    stream.write(b"def")
+    stream.write_eof()
+    stream.write_eof()
+    stream.write(b"too late")
+    assert (stream.unsent, stream.congested) == (6, True)
+    assert stream.take(4) == b"abcd"
+    assert recorder.log == ["queue", "queue"]
+    assert stream.take(4) == b"ef"
+    assert recorder.log == ["queue", "queue", "end"]
+
+
+async def test_the_last_bytes_take_the_end_with_them_unless_others_wait() -> None:
+    stream, recorder = make()
+    stream.write_last(b"bye")
+    stream.write_last(b"again")
+    assert recorder.log == [(b"bye", "last")]
+    stream, recorder = make()
+    recorder.takes = False
+    stream.write(b"x")
+    stream.write_last(b"bye")
+    assert recorder.log == ["queue"]
+    assert stream.unsent == 1
+
+
+async def test_the_window_is_given_back_by_halves() -> None:
+    stream, recorder = make()
+    stream.give_back()
+    stream.arrive(bytes(40), 49, 0)  # 9 of padding, which nobody has to take
+    assert stream.read() == bytes(40)
+    stream.give_back()
+    assert recorder.log == []
+    stream.arrive(bytes(1), 1, 0)
+    stream.arrive(bytes(2), 2, 0)
+    assert stream.read() == bytes(3)
+    stream.give_back()
+    stream.give_back()
+    assert recorder.log == [52]
+    assert stream.receive_window == 100
+
+
+async def test_what_has_come_is_read_after_a_reset_and_its_reason_is_told() -> None:
+    stream, _ = make()
+    stream.arrive(b"last words", 10, 0)
+    stream.was_reset(0x1234)
+    assert stream.read() == b"last words"
+    assert stream.read() == b""
+    assert str(stream.error) == "the peer reset the stream: 0x1234"
+    stream.write(b"dropped")
+    stream.write_eof()
+    assert stream.unsent == 0
+
+
+async def test_a_reset_after_both_ends_is_no_error() -> None:
+    stream, _ = make()
+    stream.write_eof()
+    stream.finish()
+    stream.was_reset(8)
+    assert stream.error is None
+
+
+async def test_an_abort_is_harmless_when_repeated() -> None:
+    stream, recorder = make()
+    stream.arrive(b"x", 1, 255)
+    stream.abort()
+    stream.abort()
+    await stream.wait_closed()
+    assert recorder.log == ["drop", ("refund", 255)]
+    assert stream.read() == b""
+    with assert_checkpoints():
+        await stream.wait_readable()
+    stream.write(b"dropped")
+    stream.write_eof()
+    stream.give_back()
+    assert recorder.log == ["drop", ("refund", 255)]
+
+
+@pytest.mark.parametrize(("code", "name"), [(0xB, "ENHANCE_YOUR_CALM (0xb)"), (0x99, "0x99")])
+def test_error_codes_have_names(code: int, name: str) -> None:
+    assert error_name(code) == name
+    assert str(StreamReset(code, "why")) == f"why: {name}"
+    assert Http2ConnectionError(code, "why").limit == ""

@@ -1,0 +1,1 @@
+"""One protocol on one transport: buffers, closing, keepalive, pings. Knows no HTTP."""

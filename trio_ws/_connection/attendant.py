@@ -1,0 +1,216 @@
+"""The task that looks after one connection while nobody else does: reading, keepalive, and the way out.
+
+Rules:
+
+1. It waits for input or for being told to look again, in a scope of its own each time, and then looks at everything
+   anew.
+2. While the application reads it only keeps the peer alive. It reads when :class:`.Handover` finds that nobody does or
+   has of late, or at once when somebody waits for what only reading brings: a pong, the end. A transport that tells
+   when there is something to read is left alone until then.
+3. A half-closed connection, one that has sent Close and still gives what comes, is ended when the peer has been silent
+   for ``close_timeout``. Every other closing is bounded as a whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+from .._close import INTERNAL_ERROR
+from .._exceptions import RemoteProtocolError
+from .._wire.protocol import State
+from .keepalive import Verdict
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .handover import Handover
+    from .pings import PingWaiter
+
+STREAM_LINGER = 0.25  # seconds, for the END_STREAM that comes with the server's Close or right behind it
+
+logger = logging.getLogger("trio_ws.connection")
+
+
+class Attendant:
+    """Looks after one connection; :meth:`attend` must run from its start to its end.
+
+    Args:
+        connection: the connection.
+        handover: tells when to take over reading.
+
+    Attributes:
+        relieved: somebody reads, and whoever stops has to :meth:`arm` this.
+    """
+
+    __slots__ = ("_connection", "_handover", "_heard_at", "_parked", "_question", "_reads", "relieved")
+
+    def __init__(self, connection: Connection, handover: Handover) -> None:
+        self._connection = connection
+        self._handover = handover
+        self._parked: trio.lowlevel.Task | None = None  # no ParkingLot: an idle connection would hold 300 bytes more
+        self._question: PingWaiter | None = None  # the keepalive's last ping
+        self._reads = True
+        self._heard_at = 0.0  # when something had last come as it began to wait to be called
+        self.relieved = False
+        connection.transport.watch(self.notice)
+
+    # ---- what others tell it ----
+
+    def arm(self) -> None:
+        """Have it take over reading after the handover delay, unless somebody reads by then."""
+        connection = self._connection
+        if not connection.has_unread:  # the transport tells when that changes
+            self.relieved, self._reads = True, False
+        elif not connection.transport.handover:
+            self.take_over_now()
+        elif (self.relieved or self._reads) and connection.can_receive():  # else it is expected, or nothing will come
+            self.relieved = self._reads = False
+            self._expect_call()
+
+    def _expect_call(self) -> None:
+        self._heard_at = self._connection.keepalive.heard_at
+        self._handover.expect(self)
+
+    def notice(self) -> None:
+        """Take note of something to read that nobody waits for."""
+        if self.relieved and not self._connection.stalled:
+            self.arm()
+
+    def take_over_now(self) -> None:
+        """Have it read at once: somebody waits for what comes."""
+        self.relieved, self._reads = False, True
+        self.look_again()
+
+    def take_over_if_free(self) -> None:
+        """Have it read unless somebody does, or has meanwhile: the handover delay is over."""
+        connection = self._connection
+        if connection.reading or connection.stalled or not connection.has_unread:
+            self.relieved = True
+        elif connection.keepalive.heard_at > self._heard_at:
+            self._expect_call()
+        else:
+            self.take_over_now()
+
+    def dismiss(self) -> None:
+        """Have it read no more for the application, which gets nothing any more."""
+        self._handover.forget(self)
+
+    def look_again(self) -> None:
+        """Have it look again at how the connection stands."""
+        if self._parked is not None:
+            trio.lowlevel.reschedule(self._parked)
+            self._parked = None
+
+    # ---- the task ----
+
+    @trio.lowlevel.enable_ki_protection
+    async def attend(self, *, shield: bool) -> None:
+        """Look after the connection until it has ended; cancelled, it is abandoned.
+
+        Args:
+            shield: live on when the nursery is cancelled, until ``abandon`` or ``aclose``: for a connection whose
+                block may still use it while it is cancelled.
+        """
+        connection = self._connection
+        try:
+            # No scope around all of this, nor a coroutine for each part: memory that an idle connection would hold.
+            while connection.can_receive():
+                deadline, read = self._plan()
+                # As _wait(), which it does not call, for the same reason.
+                with trio.CancelScope(deadline=deadline, shield=shield):
+                    await (connection.read_more() if read else self._park())
+                if read and connection.received:
+                    # Somebody will come for it, and may go on reading.
+                    connection.wake_receiver()
+                    self.arm()
+            await self._while_closing(shield=shield)
+        # A bug of ours or of a transport's ends this connection, and nothing else.
+        except Exception as error:
+            logger.exception("internal error on a connection to %.256r", connection.transport.remote_address)
+            connection.lose(error)
+        finally:
+            connection.abandon()
+
+    async def _wait(self, deadline: float, *, read: bool, shield: bool) -> None:
+        with trio.CancelScope(deadline=deadline, shield=shield):
+            await (self._connection.read_more() if read else self._park())
+
+    async def _park(self) -> None:
+        """Wait to be told to look again."""
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._parked = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._parked = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _plan(self) -> tuple[float, bool]:
+        """Decide until when to wait, and whether to read meanwhile."""
+        connection = self._connection
+        now = trio.current_time()
+        deadline = self._check_keepalive(now) if connection.is_open() else self._check_silence(now)
+        if self._reads and (connection.reading or connection.stalled):
+            self.relieved, self._reads = True, False
+        return deadline, self._reads and connection.can_receive()
+
+    def _check_keepalive(self, now: float) -> float:
+        """Ping a peer that is silent, give up one that does not answer; return when to look again."""
+        connection = self._connection
+        connection.keepalive.overhear(connection.transport.heard_at)
+        verdict, again_at = connection.keepalive.look(now)
+        if verdict is Verdict.ASK and not connection.transport.ask():
+            if self._question is not None:
+                connection.pings.forget(self._question)  # answered by other bytes than a pong
+            self._question = connection.pings.expect(None, now)
+            connection.send_ping(self._question.payload)
+        elif verdict is Verdict.GIVE_UP:
+            connection.fail(RemoteProtocolError("no answer to a keepalive ping", INTERNAL_ERROR))
+            connection.close_deadline = now  # it will not answer a Close either
+        return again_at
+
+    def _check_silence(self, now: float) -> float:
+        """End a half-closed connection whose peer sends neither messages nor its Close (rule 3)."""
+        connection = self._connection
+        if connection.stalled:
+            return math.inf
+        deadline = connection.keepalive.heard_at + connection.close_timeout
+        if now >= deadline:
+            connection.lose(trio.TooSlowError("the peer did not close in time"))
+        return deadline
+
+    async def _while_closing(self, *, shield: bool) -> None:
+        connection, protocol = self._connection, self._connection.protocol
+        while protocol.state is not State.LOST and (connection.outbox.buffered or self._expects_close()):
+            if trio.current_time() >= connection.close_deadline:
+                break
+            await self._wait(connection.close_deadline, read=self._expects_close(), shield=shield)
+        else:
+            if protocol.state is not State.LOST and not connection.ended:
+                await self._end_transport(shield=shield)
+        connection.end()
+
+    def _expects_close(self) -> bool:
+        protocol = self._connection.protocol
+        return protocol.state is State.CLOSE_SENT and protocol.failure is None
+
+    async def _end_transport(self, *, shield: bool) -> None:
+        # RFC 6455 §7.1.1: the server ends TCP first, so that TIME_WAIT stays with it. A socket closed before the
+        # peer's end came would send RST, which can destroy the Close on its way: hence the wait. A stream of HTTP/2
+        # has no such state, but there are servers that have forgotten it once they have read a Close: they never end
+        # it, and take our END_STREAM (RFC 8441 §5) ill. So that answers theirs; without it the stream is reset.
+        connection, transport = self._connection, self._connection.transport
+        linger = connection.close_linger
+        if transport.multiplexed and connection.is_client:
+            linger = min(linger, STREAM_LINGER)
+        elif not connection.is_client or connection.protocol.failure is not None:
+            transport.write_eof()
+        with trio.CancelScope(deadline=min(connection.close_deadline, trio.current_time() + linger), shield=shield):
+            while transport.read() != b"":
+                transport.give_back()
+                await transport.wait_readable()
+            if transport.multiplexed:
+                transport.write_eof()

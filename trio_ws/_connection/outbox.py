@@ -1,0 +1,243 @@
+"""What waits for the network on one connection: frames, one pong, one Close, and the senders that wait for room.
+
+Rules:
+
+1. A frame goes to the transport at once when nothing waits before it. What does not go at once waits here, whole, for
+   the *flusher*, a task that lives while there is something to flush and ends when the transport does.
+2. One pong waits, the newest (RFC 6455 §5.5.3); it goes before the frames that wait. The Close goes after them, and
+   nothing goes after it.
+3. Senders wait in line: one that goes on lets the next one look. One whose message goes in pieces *holds* the line
+   until it is finished, and waits for space beside it, as pings do, which may go between the pieces.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING
+
+import trio
+
+from .._util.waiters import Waiters
+from .._wire.frames import LargeFrame, masked_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .._transport import Transport
+
+BATCH_SIZE = 2**16  # bytes that the flusher hands over in one write
+
+_NO_FRAMES: deque[bytes | LargeFrame] = deque(maxlen=0)  # shared: a deque takes 760 bytes even when it is empty
+
+
+class Outbox:
+    """The way out of one connection.
+
+    Args:
+        transport: takes the bytes.
+        limit: bytes that may wait before senders have to; None: no limit.
+        nursery: where the flusher runs.
+        moved: called when some of what waited has gone, and more waits.
+        flushed: called when everything that waited has gone.
+    """
+
+    __slots__ = (
+        "_close",
+        "_flushed",
+        "_flushing",
+        "_frames",
+        "_let_in",
+        "_limit",
+        "_moved",
+        "_nursery",
+        "_pong",
+        "_senders",
+        "_size",
+        "_space",
+        "_transport",
+        "bytes_sent",
+        "calm",
+        "held",
+    )
+
+    def __init__(
+        self,
+        transport: Transport,
+        limit: int | None,
+        nursery: trio.Nursery,
+        moved: Callable[[], None],
+        flushed: Callable[[], None],
+    ) -> None:
+        self._transport = transport
+        self._limit = math.inf if limit is None else limit
+        self._nursery = nursery
+        self._moved = moved
+        self._flushed = flushed
+        self._frames = _NO_FRAMES  # it has its own while the flusher lives
+        self._size = 0
+        self._pong = b""
+        self._close = b""
+        self._flushing = False
+        self._senders = Waiters()
+        self._let_in = False  # one has left the line and not run yet, or holds it: nobody may go before it
+        self._space = Waiters()
+        self.held = False  # a message is going in pieces
+        self.calm = True  # nothing waits here, and nobody: a sender need not look further
+        self.bytes_sent = 0
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait for the network."""
+        return self._size + len(self._pong) + len(self._close) + self._transport.unsent
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a sender may write now: there is room, and nobody waits for it."""
+        return not self._senders and not self._let_in and (not self._flushing or self.buffered < self._limit)
+
+    async def wait_for_room(self) -> None:
+        """Wait in line until it is this sender's turn, or the connection is not open any more."""
+        self.calm = False
+        await self._senders.park()
+        self._let_in = False
+
+    def let_next_in(self) -> None:
+        """Let the sender that has waited longest go if there is room: one at a time, or two would take the same."""
+        if not self._senders:
+            self.calm = not self._flushing and not self._let_in
+        elif not self._let_in and self.buffered < self._limit:
+            self._let_in = True
+            self._senders.unpark()
+
+    def hold(self) -> None:
+        """Keep everyone in line: a message begins that goes in pieces. Only who may write now may call this."""
+        self.held = self._let_in = True
+        self.calm = False
+
+    def let_go(self) -> None:
+        """Let the line go on."""
+        self.held = self._let_in = False
+        self.let_next_in()
+
+    @property
+    def has_space(self) -> bool:
+        """Whether what is not in line may be written now."""
+        return not self._flushing or self.buffered < self._limit
+
+    async def wait_for_space(self) -> None:
+        """Wait, beside the line, until there may be space, or the connection is not open any more."""
+        await self._space.park()
+
+    def release(self) -> None:
+        """Let everyone go who waits: the connection is not open any more."""
+        self._senders.unpark_all()
+        self._space.unpark_all()
+
+    def write(self, frame: bytes) -> None:
+        """Send a frame."""
+        if self._flushing:
+            self._frames.append(frame)
+            self._size += len(frame)
+        else:
+            # As _send(), which it does not call: this is the hot path.
+            self.bytes_sent += len(frame)
+            self._transport.write(frame)
+            if self._transport.unsent:
+                self._see_to_flushing()
+
+    def write_large(self, frame: LargeFrame) -> None:
+        """Send a frame that is not to be copied."""
+        if self._flushing:
+            self._frames.append(frame)
+            self._size += len(frame)
+        else:
+            self._send(frame)
+
+    def write_pong(self, frame: bytes) -> bool:
+        """Send a Pong; tell whether it took the place of one that still waited."""
+        replaces = bool(self._pong)
+        if self.buffered:
+            self._pong = frame
+            self._see_to_flushing()
+        else:
+            self._send(frame)
+        return replaces
+
+    def write_close(self, frame: bytes) -> None:
+        """Send the Close, after all else."""
+        if self.buffered:
+            self._close = frame
+            self._see_to_flushing()
+        else:
+            self._send(frame)
+
+    def flush_now(self, frame: bytes) -> None:
+        """Hand over what waits, and one last frame, if the transport has a use for them: nobody will come to flush."""
+        while not self._transport.congested and (data := self._next()):
+            self._send(data)
+        if frame:
+            self.bytes_sent += len(frame)
+            self._transport.write_last(frame)
+
+    def _send(self, data: bytes | LargeFrame) -> None:
+        self.bytes_sent += len(data)
+        if not isinstance(data, LargeFrame):
+            self._transport.write(data)
+        elif data.mask is None:
+            self._transport.write_large(data.head, data.payload)
+        else:
+            for piece in masked_pieces(data.head, data.payload, data.mask):
+                self._transport.write(piece)
+        if self._transport.unsent:
+            self._see_to_flushing()
+
+    def _see_to_flushing(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self._frames = deque()
+            self.calm = False
+            self._nursery.start_soon(self._flush)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _flush(self) -> None:
+        # Shielded: it ends with the transport, which the connection aborts when it is cancelled itself.
+        with trio.CancelScope(shield=True):
+            while True:
+                while not self._transport.unsent and (data := self._next()):
+                    self._send(data)
+                self.let_next_in()
+                if self.has_space:
+                    self._space.unpark_all()
+                waiting = self._transport.unsent
+                if not waiting:
+                    break
+                await self._transport.drain()
+                if self._transport.unsent < waiting and self.buffered:
+                    self._moved()
+        self._flushing = False
+        self._frames = _NO_FRAMES
+        self.let_next_in()
+        self._flushed()
+
+    def _next(self) -> bytes | LargeFrame:
+        """Take what goes next: the pong, then frames, many small ones as one, then the Close."""
+        data: bytes | LargeFrame
+        if self._pong:
+            data, self._pong = self._pong, b""
+        elif self._frames:
+            data = self._frames.popleft()
+            if self._frames and not isinstance(data, LargeFrame) and len(data) < BATCH_SIZE:
+                data = self._join(data)
+            self._size -= len(data)
+        else:
+            data, self._close = self._close, b""
+        return data
+
+    def _join(self, first: bytes) -> bytes:
+        frames, size = [first], len(first)
+        while self._frames and not isinstance(frame := self._frames[0], LargeFrame) and size + len(frame) <= BATCH_SIZE:
+            frames.append(frame)
+            size += len(frame)
+            self._frames.popleft()
+        return b"".join(frames)

@@ -1,0 +1,496 @@
+"""One HTTP/2 connection: many streams on one transport.
+
+Theory of operation:
+
+1. All is synchronous. What comes from below goes through the :class:`FrameReader`, which counts, to the
+   :class:`Receiver`, which understands; what a stream writes goes down at once as far as windows and the transport
+   allow, and else in its turn
+   (:class:`Sender`). Only who has the turn to read waits for input, :meth:`_run` or the task of a stream
+   (:class:`Reading`), and one task for room below while there is none.
+2. What a step of reading makes goes down in one write, at its end: ``_stepping`` holds it back until then.
+3. What breaks the connection ends it, with a GOAWAY, and every stream on it: they read as ended, and their ``error``
+   says why. :meth:`_end` runs once, and is the only way out.
+4. A stream of the peer's takes a place until its handler has ended, whoever reset it meanwhile (CVE-2023-44487).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+from .frame_reader import DATA, END_STREAM, ErrorCode, FrameReader, Http2ConnectionError, allowed
+from .h2_adapter import LAST_STREAM, H2Adapter
+from .read_turn import Reading
+from .receiver import Receiver, goaway, window_update
+from .sender import Sender
+from .stream import Http2Stream, StreamReset
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable
+
+    from ..._options import Limits
+    from ..._transport import Transport
+    from .frame_reader import Http2Statistics
+    from .h2_adapter import Fields
+
+logger = logging.getLogger("trio_ws.http2")
+
+FRAMES_AT_ONCE = 256  # no step understands more without letting others run
+
+
+class Http2Connection:
+    """HTTP/2 over a transport, which it owns.
+
+    Args:
+        below: carries the bytes.
+        limits: what the peer may cost us.
+        counts: where it is counted.
+        nursery: where the connection's tasks run.
+        settle_by: when the peer's SETTINGS must have come.
+        serve: what a server does with each stream that is opened, and with its headers, None if they are larger than
+            allowed; None: this is a client.
+        max_streams: streams that a client opens at a time.
+
+    Attributes:
+        counts: where it is counted.
+        ended: whether nothing more can be sent or received.
+        error: what ended it, if it was no orderly end.
+        draining: whether no more streams are opened; the connection ends with its last one.
+        heard_at: when the last byte came.
+        reading: who reads.
+        send_now: sends what a stream writes, if that can go at once; tells whether it could.
+        refund: notes that small DATA frames were read.
+    """
+
+    def __init__(
+        self,
+        below: Transport,
+        limits: Limits,
+        counts: Http2Statistics,
+        nursery: trio.Nursery,
+        *,
+        settle_by: float = math.inf,
+        serve: Callable[[Http2Stream, Fields | None], Awaitable[None]] | None = None,
+        max_streams: int = 100,
+    ) -> None:
+        is_client = serve is None
+        self._below = below
+        self._limits = limits
+        self._nursery = nursery
+        self._handlers = nursery
+        self._context = contextvars.copy_context()
+        self._settle_by = settle_by
+        self._serve = serve
+        self._max_streams = max_streams
+        self._frame_reader = FrameReader(limits, counts, is_client=is_client)
+        self._h2 = H2Adapter(limits, is_client=is_client)
+        self._sender = Sender(below, self._frame_reader, limits, trio.current_time, self._see_to_sending)
+        self._sender.control(self._h2.take())  # the preface
+        self._receiver = Receiver(self._frame_reader, self._h2, self._sender, self, is_client=is_client)
+        self._streams = self._receiver.streams
+        self.reading = Reading(below, self._sender, self._read, self._release, self._hurry_by)
+        self._scope = trio.CancelScope()
+        self._settled = trio.Event()
+        self._done = trio.Event()
+        self._sent = trio.lowlevel.ParkingLot()
+        self._live = 0  # streams of the peer's whose handlers have not ended
+        self._opened = 0
+        self._refused = 0
+        self._stepping = False
+        self._sending = False
+        self._asked_at = -math.inf
+        self._idle_since = trio.current_time()
+        self.counts = counts
+        self.send_now = self._sender.send_now
+        self.refund = self._frame_reader.refund_small_data
+        self.ended = False
+        self.error: Exception | None = None
+        self.draining = False
+        self.heard_at = -math.inf
+
+    # ---- its life ----
+
+    def start(self, *, shield: bool, data: bytes = b"", handlers: trio.Nursery | None = None) -> None:
+        """Begin; call it once.
+
+        Args:
+            shield: live on when the nursery is cancelled, until :meth:`close` or the last stream.
+            data: what was read from the transport already.
+            handlers: where ``serve`` runs; None: in the connection's nursery.
+        """
+        self._handlers = handlers or self._nursery
+        self.counts.connections_opened += 1
+        self.counts.connections_open += 1
+        self._nursery.start_soon(self._run, shield)
+        self._flush()
+        if data:
+            self._take(data)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run(self, shield: bool) -> None:
+        try:
+            with trio.CancelScope(shield=shield):
+                await self._attend()
+            with trio.move_on_after(self._limits.close_linger):
+                while self._sending:
+                    await self._sent.park()
+        finally:
+            self.close()
+
+    async def _attend(self) -> None:
+        try:
+            while not self.ended:
+                deadline = min(self._next_deadline(), self.reading.look_at_clock())
+                with trio.CancelScope(deadline=deadline) as self._scope:
+                    while not self.ended:
+                        await self.reading.attend()
+                self._look_at_clock()
+        # A bug of ours or of a library's ends this connection, and nothing else.
+        except Exception as error:
+            self._crash(error)
+
+    def _crash(self, error: Exception) -> None:
+        logger.error("internal error on a connection to %.256r", self.remote_address, exc_info=error)
+        self._end(ErrorCode.INTERNAL_ERROR, error)
+
+    def close(self) -> None:
+        """End at once: GOAWAY if that can go without waiting, then the transport; harmless when repeated."""
+        self._end(ErrorCode.NO_ERROR, None)
+        self._below.abort()
+
+    def drain(self) -> None:
+        """Let no more streams be opened, tell the peer, and end with the last one."""
+        if not self.draining and not self.ended:
+            # RFC 9113 §6.8: this number says that more may be on their way.
+            self._sender.control(goaway(ErrorCode.NO_ERROR, LAST_STREAM, ""))
+            self._flush()
+            self.end_with_its_streams()
+
+    def end_with_its_streams(self) -> None:
+        """Open no more streams, and end with the last one."""
+        self.draining = True
+        if not self._streams and not self._live:
+            self._end(ErrorCode.NO_ERROR, None)
+
+    async def wait_done(self) -> None:
+        """Wait until the connection has ended, and each handler of its streams."""
+        await self._done.wait()
+
+    def _end(self, code: int, error: Exception | None) -> None:
+        """Take no more part: say why, and fail the streams."""
+        if self.ended:
+            return
+        self.ended = True
+        self.error = error
+        self.counts.connections_open -= 1
+        self._sender.control(goaway(code, self._h2.newest_of_peer, str(error or "")))
+        with contextlib.suppress(Http2ConnectionError):  # it is ending already
+            self._sender.flush()
+        reason = self._below.error or error or StreamReset(code, "the connection has ended")
+        for stream in self._streams.values():
+            stream.fail(reason)
+        self._settled.set()
+        self._see_whether_done()
+        self._scope.cancel()
+
+    def _see_whether_done(self) -> None:
+        if self.ended and not self._live:
+            self._done.set()
+
+    def _fail(self, breach: Http2ConnectionError) -> None:
+        if breach.limit:
+            self.counts.pass_limit(breach.limit)
+        logger.debug("HTTP/2 with %.256r failed: %.256r", self.remote_address, str(breach))
+        self._end(breach.code, breach)
+
+    # ---- time ----
+
+    def _next_deadline(self) -> float:
+        deadline = min(self._settle_by, self._frame_reader.block_deadline)
+        if not self._streams and not self._live:
+            deadline = min(deadline, self._idle_since + self._limits.h2_idle_timeout)
+        if self._sender.stalled:
+            deadline = min(deadline, next(iter(self._sender.stalled.values())) + self._limits.h2_stall_timeout)
+        return deadline
+
+    def _look_at_clock(self) -> None:
+        now = trio.current_time()
+        if self.ended or now < self._next_deadline():
+            return
+        if now >= self._settle_by:
+            self._fail(Http2ConnectionError(ErrorCode.SETTINGS_TIMEOUT, "no SETTINGS came in time"))
+        elif now >= self._frame_reader.block_deadline:
+            self._fail(
+                Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "a header block took too long", "h2_header_timeout")
+            )
+        elif self._sender.stalled:
+            self.counts.pass_limit("h2_stall_timeout")
+            stream = next(iter(self._sender.stalled))
+            self._receiver.reset(stream, ErrorCode.CANCEL, "the peer gave no window for too long")
+            self._flush()
+        else:
+            self.counts.pass_limit("h2_idle_timeout")
+            self._end(ErrorCode.NO_ERROR, None)
+
+    def _hurry(self) -> None:
+        """Have the clock looked at in time: something has begun that is limited."""
+        self._hurry_by(self._next_deadline())
+
+    def _hurry_by(self, deadline: float) -> None:
+        if deadline < self._scope.deadline:
+            self._scope.deadline = deadline
+
+    def _note_idle(self) -> None:
+        if not self._streams and not self._live:
+            self._idle_since = trio.current_time()
+            if self.draining:
+                self._end(ErrorCode.NO_ERROR, None)
+            self._hurry()
+
+    # ---- reading ----
+
+    def _read(self) -> None:
+        """Understand what is here."""
+        if self.ended:
+            return
+        try:
+            if self.reading.more:
+                self._take(b"")
+            elif data := self._below.read():
+                self._take(data)
+            elif data is not None:
+                self._end(ErrorCode.NO_ERROR, self._below.error)
+        # As in _attend(): this may be the task of a stream, and a bug is not its fault.
+        except Exception as error:
+            self._crash(error)
+
+    def _take(self, data: bytes) -> None:
+        self._stepping = True
+        next_frame, take_data = self._frame_reader.next_frame, self._receiver.take_data
+        try:
+            if data:
+                self.heard_at = self.reading.clock()
+                self._frame_reader.feed(data, self.heard_at)
+            self.reading.more = False
+            for _ in range(FRAMES_AT_ONCE):
+                frame = next_frame()
+                if frame is None or self.ended:
+                    break
+                if frame.kind == DATA:
+                    take_data(frame)
+                else:
+                    self._receiver.understand(frame)
+            else:
+                self.reading.more = True
+        except Http2ConnectionError as breach:
+            self._fail(breach)
+        finally:
+            self._stepping = False
+        if not self._sender.idle:
+            self._flush()
+        if self._frame_reader.block_since != math.inf:
+            self._hurry()
+
+    def settled(self) -> None:
+        """Take note of the peer's SETTINGS."""
+        self._settle_by = math.inf
+        self._settled.set()
+
+    def went_away(self, last: int, code: int) -> None:
+        """Take note of the peer's GOAWAY."""
+        logger.debug("GOAWAY of %.256r after stream %d: %d", self.remote_address, last, code)
+        self.end_with_its_streams()
+
+    # ---- what a server does ----
+
+    def opened(self, stream_id: int, fields: Fields | None, *, ended: bool) -> None:
+        """Take a new stream of the peer's, or refuse it."""
+        stream = self._add(stream_id)
+        if ended:
+            stream.finish()
+        total = allowed(self._limits.h2_max_streams_total)
+        if self._opened >= total and not self.draining:
+            self.counts.pass_limit("h2_max_streams_total")
+            self.drain()
+        if self._live >= self._limits.h2_max_streams:
+            self.counts.pass_limit("h2_max_streams")
+            self._refuse(stream)
+        elif self._opened > total:
+            self._refuse(stream)
+        else:
+            self._live += 1
+            # Not in the context of whoever reads, which may be another stream's handler.
+            self._context.run(self._handlers.start_soon, self._look_after, stream, fields)
+
+    def _refuse(self, stream: Http2Stream) -> None:
+        self._refused += 1
+        self.counts.streams_refused += 1
+        self._receiver.reset(stream, ErrorCode.REFUSED_STREAM, "too many streams")
+        self.drop(stream)
+        if self._refused > allowed(self._limits.h2_max_refused):
+            raise Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "too many streams were refused", "h2_max_refused")
+
+    async def _look_after(self, stream: Http2Stream, fields: Fields | None) -> None:
+        assert self._serve is not None
+        try:
+            await self._serve(stream, fields)
+        finally:
+            self._live -= 1
+            stream.abort()
+            self._note_idle()
+            self._see_whether_done()
+
+    def send_headers(self, stream: Http2Stream, fields: Fields) -> None:
+        """Send the headers of an answer."""
+        if not stream.local_ended:
+            self._sender.control(self._h2.send_headers(stream.id, fields))
+            self._flush()
+
+    def _add(self, stream_id: int) -> Http2Stream:
+        window = self._limits.h2_stream_window
+        stream = Http2Stream(self, stream_id, send_window=self._receiver.peer_window, receive_window=window)
+        self._streams[stream_id] = stream
+        self._opened += 1
+        self._frame_reader.window_updates += 2
+        self.counts.streams_opened += 1
+        self.counts.streams_open += 1
+        return stream
+
+    # ---- what a client does ----
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more stream can be opened."""
+        most = min(self._max_streams, self._h2.max_streams)
+        return not (self.ended or self.draining) and len(self._streams) < most
+
+    @property
+    def extended_connect(self) -> bool:
+        """Whether the server takes extended CONNECT, as it said in its SETTINGS."""
+        return self._h2.extended_connect
+
+    async def wait_settled(self) -> None:
+        """Wait for the server's SETTINGS, or for the end."""
+        await self._settled.wait()
+
+    def open_stream(self, fields: Fields) -> Http2Stream:
+        """Send a request; there must be room."""
+        stream_id = self._h2.next_stream
+        assert stream_id is not None, "there was room"
+        stream = self._add(stream_id)
+        stream.awaits_answer = True
+        self._sender.control(self._h2.send_headers(stream.id, fields))
+        if self._h2.next_stream is None or self._opened >= allowed(self._limits.h2_max_streams_total):
+            self.draining = True
+        self._flush()
+        return stream
+
+    def distrust(self, since: float) -> None:
+        """Open no more streams if nothing has come since then: the peer may be gone."""
+        if self.heard_at < since:
+            self.end_with_its_streams()
+
+    # ---- what a stream needs ----
+
+    @property
+    def local_address(self) -> object:
+        """The address of this end."""
+        return self._below.local_address
+
+    @property
+    def ssl_object(self) -> ssl.SSLObject | None:
+        """The TLS below."""
+        return self._below.ssl_object
+
+    @property
+    def remote_address(self) -> object:
+        """The address of the other end."""
+        return self._below.remote_address
+
+    @property
+    def blocked(self) -> bool:
+        """Whether what a stream writes now would wait."""
+        return self.ended or self._sender.blocked
+
+    def send_last(self, stream: Http2Stream, data: bytes) -> None:
+        """Send the whole of a short write with END_STREAM, if nothing is before it."""
+        self._flush()
+        if self._sender.send_now(stream, data, END_STREAM):
+            stream.local_ended = True
+            self._h2.send_end(stream.id)  # the flag has gone: only the library must know
+        self._flush()  # what is held back, too
+
+    def queue(self, stream: Http2Stream) -> None:
+        """Send what a stream has to send as its turn comes."""
+        self._sender.queue(stream)
+        self._flush()
+
+    def end(self, stream: Http2Stream) -> None:
+        """Send END_STREAM: all before it has gone."""
+        stream.local_ended = True
+        self._sender.control(self._h2.send_end(stream.id))
+        self._flush()
+
+    def give_back(self, stream: Http2Stream, size: int) -> None:
+        """Let the peer send so much more on a stream."""
+        self._sender.control(window_update(stream.id, size))
+        self._flush()
+
+    def ask(self) -> bool:
+        """Send a PING unless one is on its way."""
+        if self._asked_at <= self.heard_at and not self.ended:
+            self._asked_at = trio.current_time()
+            self.counts.pings_sent += 1
+            self._sender.control(self._h2.send_ping())
+            self._flush()
+        return True
+
+    def drop(self, stream: Http2Stream) -> None:
+        """Forget a stream; the peer is told if it does not know that this was the end."""
+        self._receiver.forget(stream)
+        self.counts.streams_open -= 1
+        if not (stream.local_ended and stream.remote_ended):
+            # RFC 9113 §8.1: a server that has answered in full asks for no more.
+            done = stream.local_ended and self._serve is not None
+            code = ErrorCode.NO_ERROR if done else ErrorCode.CANCEL
+            self._sender.control(self._h2.send_reset(stream.id, code))
+            self._flush()
+        self._note_idle()
+
+    # ---- sending ----
+
+    def _flush(self) -> None:
+        if self._stepping or self.ended:
+            return
+        try:
+            self._sender.flush()
+        except Http2ConnectionError as breach:
+            self._fail(breach)
+        if self._sender.stalled:
+            self._hurry()
+
+    def _release(self) -> None:
+        self._sender.holding = False
+        self._flush()
+
+    def _see_to_sending(self) -> None:
+        if self.ended:  # the nursery may have ended too
+            return
+        self._sending = True
+        self._nursery.start_soon(self._keep_sending)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _keep_sending(self) -> None:
+        # Shielded: it ends with the transport, which _run() aborts.
+        with trio.CancelScope(shield=True):
+            while self._below.unsent:
+                await self._below.drain()
+                self._flush()
+        self._sending = self._sender.congested = False
+        self._sent.unpark_all()

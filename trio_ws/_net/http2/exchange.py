@@ -1,0 +1,136 @@
+"""One request and its answer on a stream of HTTP/2, for both sides (RFC 8441 §5)."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import trio
+
+from ..._exceptions import HandshakeRejected, InvalidHandshake
+from ..._wire.handshake import http2_answer, read_http2_answer
+from ..._wire.headers import Headers
+from ..exchange import BODILESS, dated
+
+if TYPE_CHECKING:
+    from ..._options import Compression, Limits
+    from ..._wire.handshake import Agreement, ClientHandshake, OpeningRequest
+    from ..._wire.headers import HeadersLike
+    from .connection import Http2Connection
+    from .stream import Http2Stream
+
+# RFC 9113 §8.2.2: they speak of one HTTP/1.1 connection. Our own length takes the place of the caller's.
+_DROPPED = ("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "content-length")
+
+
+class Http2Exchange:
+    """A request for a WebSocket on a stream, that waits for its answer.
+
+    Args:
+        connection: carries the stream.
+        stream: where it came from.
+        request: what it asks for.
+        limits: how long to wait for the peer to take a refusal.
+    """
+
+    def __init__(
+        self, connection: Http2Connection, stream: Http2Stream, request: OpeningRequest, limits: Limits
+    ) -> None:
+        self.transport = stream
+        self.request = request
+        self.rest = b""
+        self._connection = connection
+        self._limits = limits
+
+    def accept(
+        self, *, protocol: str | None, compression: Compression | None, headers: HeadersLike
+    ) -> tuple[Headers, Agreement]:
+        """Answer 200; the stream is the WebSocket's from here on. Returns what was answered, and agreed."""
+        fields, agreement = http2_answer(self.request, protocol=protocol, compression=compression, headers=headers)
+        fields = dated(fields, "date")
+        self._connection.send_headers(self.transport, [(":status", "200"), *fields])
+        return Headers(fields), agreement
+
+    async def refuse(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Answer with another status."""
+        await respond(self._connection, self.transport, status, headers, body, self._limits)
+
+
+async def respond(
+    connection: Http2Connection,
+    stream: Http2Stream,
+    status: int,
+    headers: list[tuple[str, str]],
+    body: bytes,
+    limits: Limits,
+    *,
+    to_head: bool = False,
+) -> None:
+    """Send a whole answer, and end the stream; the peer has ``limits.close_linger`` seconds to take it.
+
+    Args:
+        to_head: the request was HEAD: tell the length of the body and leave it out.
+    """
+    fields = [(name.lower(), value) for name, value in headers if name.lower() not in _DROPPED]
+    if status not in BODILESS:  # RFC 9110 §8.6
+        fields.append(("content-length", str(len(body))))
+    connection.send_headers(stream, [(":status", str(int(status))), *dated(fields, "date")])
+    if body and not to_head:
+        stream.write(body)
+    stream.write_eof()
+    try:
+        await trio.lowlevel.checkpoint()
+        with trio.move_on_after(limits.close_linger):
+            while stream.unsent:
+                await stream.drain()
+    finally:
+        stream.abort()
+
+
+async def request_websocket(
+    connection: Http2Connection, handshake: ClientHandshake, limits: Limits
+) -> tuple[Http2Stream, Headers]:
+    """Ask for a WebSocket on a stream of its own, as a client; the connection must have room.
+
+    Returns:
+        The stream, and the headers of the 2xx. Cancelled or failed, the stream is gone.
+
+    Raises:
+        HandshakeRejected: the answer is another status.
+        InvalidHandshake: the answer is malformed, or there is none.
+        StreamReset: the request was not looked at, and may be sent on another connection.
+        OSError: the connection broke.
+    """
+    stream = connection.open_stream(handshake.http2_request())
+    try:
+        while stream.answer is None and not stream.remote_ended:
+            await stream.wait_readable()
+        if stream.answer is None:
+            raise _why_none(stream)
+        status, headers = read_http2_answer(stream.answer)
+        if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:  # RFC 8441 §4: any 2xx
+            raise HandshakeRejected(status, headers, await _read_body(stream, limits))
+        return stream, headers
+    except BaseException:  # cancelled or failed: nothing is left open
+        stream.abort()
+        raise
+
+
+def _why_none(stream: Http2Stream) -> Exception:
+    error = stream.error
+    if isinstance(error, OSError) or getattr(error, "retryable", False):
+        assert error is not None
+        return error
+    return InvalidHandshake(f"the server did not answer: {error or 'it ended the stream'!s:.256}")
+
+
+async def _read_body(stream: Http2Stream, limits: Limits) -> bytes:
+    """Read the body of a rejection, as much of it as is wanted."""
+    body = bytearray()
+    while len(body) < limits.max_body_size and (data := stream.read()) != b"":
+        if data is None:
+            await stream.wait_readable()
+        else:
+            body += data
+            stream.give_back()
+    return bytes(body[: limits.max_body_size])

@@ -1,0 +1,283 @@
+"""The way in of an HTTP/2 connection: what each frame means for the streams, and for the connection.
+
+Rules:
+
+1. What concerns one stream ends that stream. What breaks the connection is raised as
+   :class:`Http2ConnectionError`, and ends it.
+2. The connection's window is given back as bytes come, a stream's as the application takes: so one stream that nobody
+   reads stops no other (RFC 9113 §5.2).
+3. What comes for a stream that has ended was on its way: it is dropped, up to the window that the stream still had.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Protocol
+
+from .frame_reader import END_STREAM, PADDED, SMALL_DATA, ErrorCode, Http2ConnectionError, Kind, frame_header
+from .sender import DEFAULT_WINDOW, MAX_WINDOW
+from .stream import StreamReset
+
+if TYPE_CHECKING:
+    from .frame_reader import Frame, FrameReader
+    from .h2_adapter import Fields, H2Adapter, NewSettings
+    from .sender import Sender
+    from .stream import Http2Stream
+
+CONNECTION_WINDOW = 2**20  # bytes
+_HALF_WINDOW = CONNECTION_WINDOW // 2
+
+_LONG = struct.Struct(">L")
+
+
+class Listener(Protocol):
+    """Whom an inlet tells what concerns the connection."""
+
+    def settled(self) -> None:
+        """The peer's SETTINGS came."""
+
+    def opened(self, stream_id: int, fields: Fields | None, *, ended: bool) -> None:
+        """The peer opened a stream; fields is None if its headers were larger than allowed."""
+
+    def went_away(self, last: int, code: int) -> None:
+        """GOAWAY came; streams of ours after ``last`` were not looked at."""
+
+
+class Receiver:
+    """Understands what a connection receives.
+
+    Args:
+        frame_reader: counts.
+        h2: keeps the states.
+        sender: takes the answers.
+        listener: is told what concerns the connection.
+        is_client: which side this is.
+
+    Attributes:
+        streams: those that neither side has done with, by number.
+        peer_window: bytes that a new stream may send.
+    """
+
+    __slots__ = (
+        "_frame_reader",
+        "_h2",
+        "_is_client",
+        "_late",
+        "_listener",
+        "_sender",
+        "_window",
+        "peer_window",
+        "streams",
+    )
+
+    def __init__(
+        self, frame_reader: FrameReader, h2: H2Adapter, sender: Sender, listener: Listener, *, is_client: bool
+    ) -> None:
+        self._frame_reader = frame_reader
+        self._h2 = h2
+        self._sender = sender
+        self._listener = listener
+        self._is_client = is_client
+        self._window = CONNECTION_WINDOW  # what the peer may still send
+        self._late = 0  # bytes that may still come for streams that have ended
+        self.peer_window = DEFAULT_WINDOW
+        self.streams: dict[int, Http2Stream] = {}
+        sender.control(window_update(0, CONNECTION_WINDOW - DEFAULT_WINDOW))
+
+    def understand(self, frame: Frame) -> None:
+        """Take a frame of any other kind than DATA.
+
+        Raises:
+            Http2ConnectionError: the connection must end.
+        """
+        match frame.kind:
+            case Kind.WINDOW_UPDATE:
+                self._on_window_update(frame)
+            case Kind.HEADERS:
+                self._on_headers(frame)
+            case Kind.RST_STREAM:
+                self._on_reset(frame)
+            case Kind.GOAWAY:
+                self._on_goaway(frame)
+            case _:
+                settings = self._h2.receive(frame.wire)
+                self._sender.control(self._h2.take())
+                if settings is not None:
+                    self._on_settings(settings)
+
+    def forget(self, stream: Http2Stream) -> None:
+        """Take a stream out."""
+        del self.streams[stream.id]
+        self._sender.forget(stream)
+        self._late += stream.receive_window
+
+    def reset(self, stream: Http2Stream, code: int, text: str, *, by_peer: bool = False) -> None:
+        """End a stream for a reason of its own; ``by_peer``: the peer made us do it, which is counted."""
+        if by_peer:
+            self._frame_reader.count_reset()
+        self._sender.control(self._h2.send_reset(stream.id, code))
+        self._sender.forget(stream)
+        stream.fail(StreamReset(code, text))
+
+    # ---- DATA and its windows ----
+
+    def take_data(self, frame: Frame) -> None:
+        """Take DATA, the most frequent frame by far.
+
+        Raises:
+            Http2ConnectionError: the connection must end.
+        """
+        _, flags, stream_id, data = frame
+        size = len(data)
+        self._window -= size  # it never gets to 0: half of it is more than a frame
+        if self._window <= _HALF_WINDOW:
+            self._sender.control(window_update(0, CONNECTION_WINDOW - self._window))
+            self._window = CONNECTION_WINDOW
+        if flags & PADDED:
+            data = frame.unpadded()
+        stream = self.streams.get(stream_id)
+        if stream is None or stream.remote_ended or stream.awaits_answer or size > stream.receive_window:
+            self._on_ill_data(stream, stream_id, size)
+            return
+        cost = 0
+        if size < SMALL_DATA:
+            cost = SMALL_DATA - size
+            self._frame_reader.charge_small_data(cost)
+        stream.arrive(data, size, cost)
+        if flags & END_STREAM:
+            self._end_remotely(stream)
+
+    def _on_ill_data(self, stream: Http2Stream | None, stream_id: int, size: int) -> None:
+        """Take DATA that must not come, or that came too late."""
+        if stream is None:
+            self._check_not_idle(stream_id)
+            self._late -= size
+            if self._late < 0:
+                raise Http2ConnectionError(ErrorCode.STREAM_CLOSED, "DATA for a stream that has ended")
+        elif stream.remote_ended:
+            self._on_data_after_end(stream, size)
+        elif stream.awaits_answer:
+            self.reset(stream, ErrorCode.PROTOCOL_ERROR, "DATA before the answer", by_peer=True)
+        else:
+            self.reset(stream, ErrorCode.FLOW_CONTROL_ERROR, "more DATA than its window allows", by_peer=True)
+
+    def _on_data_after_end(self, stream: Http2Stream, size: int) -> None:
+        stream.receive_window -= size
+        if not stream.local_ended:
+            self.reset(stream, ErrorCode.STREAM_CLOSED, "DATA after its end", by_peer=True)
+        elif stream.receive_window < 0:  # else the stream was reset, and this was on its way
+            raise Http2ConnectionError(ErrorCode.STREAM_CLOSED, "DATA for a stream that was reset")
+
+    def _check_not_idle(self, stream_id: int) -> None:
+        if not self._h2.was_opened(stream_id):  # RFC 9113 §5.1
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a frame for a stream that was never opened")
+
+    def _end_remotely(self, stream: Http2Stream) -> None:
+        self._h2.receive_end(stream.id)
+        stream.finish()
+
+    def _on_window_update(self, frame: Frame) -> None:
+        if len(frame.payload) != _LONG.size:
+            raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "a WINDOW_UPDATE of a wrong size")
+        increment = _LONG.unpack(frame.payload)[0] & MAX_WINDOW
+        if not frame.stream_id:
+            if not increment:
+                raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE of 0")
+            self._sender.open_window(increment)
+            return
+        stream = self.streams.get(frame.stream_id)
+        if stream is None:
+            self._check_not_idle(frame.stream_id)
+        elif stream.local_ended:
+            pass  # nothing more will be sent
+        elif stream.send_window + increment > MAX_WINDOW:  # RFC 9113 §6.9.1
+            self.reset(stream, ErrorCode.FLOW_CONTROL_ERROR, "its window is too large", by_peer=True)
+        elif not increment:  # §6.9
+            self.reset(stream, ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE of 0", by_peer=True)
+        else:
+            stream.send_window += increment
+            self._sender.queue(stream)
+
+    def _on_settings(self, settings: NewSettings) -> None:
+        if settings.takes_back_connect:  # RFC 8441 §3
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "extended CONNECT was taken back")
+        if settings.window is not None:
+            difference = settings.window - self.peer_window
+            self.peer_window = settings.window
+            for stream in self.streams.values():
+                stream.send_window += difference  # it may go below zero: RFC 9113 §6.9.2
+                if stream.send_window > MAX_WINDOW:
+                    raise Http2ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, "a stream's window is too large")
+                self._sender.queue(stream)
+        self._listener.settled()
+
+    # ---- streams that begin and end ----
+
+    def _on_headers(self, frame: Frame) -> None:
+        stream = self.streams.get(frame.stream_id)
+        ended = bool(frame.flags & END_STREAM)
+        if self._is_client and stream is not None and stream.awaits_answer:
+            self._h2.receive(frame.wire)
+            stream.take_headers(self._h2.fields, ended=ended)
+        elif not self._is_client and (frame.stream_id > self._h2.newest_of_peer or not frame.stream_id):
+            self._h2.receive(frame.wire)
+            self._listener.opened(frame.stream_id, self._h2.fields, ended=ended)
+        else:
+            self._h2.decode(frame.wire)
+            self._on_trailers(stream, frame.stream_id, ended=ended)
+
+    def _on_trailers(self, stream: Http2Stream | None, stream_id: int, *, ended: bool) -> None:
+        """Take headers that follow all that a WebSocket looks at."""
+        if stream is None:
+            self._check_not_idle(stream_id)
+            self._frame_reader.count_control()
+        elif stream.remote_ended:
+            if not stream.local_ended:
+                self.reset(stream, ErrorCode.STREAM_CLOSED, "HEADERS after its end", by_peer=True)
+        elif ended:
+            self._end_remotely(stream)
+        else:  # RFC 9113 §8.1
+            self.reset(stream, ErrorCode.PROTOCOL_ERROR, "trailers that do not end the stream", by_peer=True)
+
+    def _on_reset(self, frame: Frame) -> None:
+        if len(frame.payload) != _LONG.size:
+            raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "a RST_STREAM of a wrong size")
+        stream = self.streams.get(frame.stream_id)
+        if stream is None or (stream.local_ended and stream.remote_ended):
+            self._check_not_idle(frame.stream_id)
+            self._frame_reader.count_control()
+            return
+        self._h2.receive(frame.wire)
+        # HAProxy resets every stream that it has ended, which is no reason for a client to distrust it.
+        if not stream.local_ended and not (self._is_client and stream.remote_ended):
+            self._frame_reader.count_reset()
+        code = _LONG.unpack(frame.payload)[0]
+        if code == ErrorCode.REFUSED_STREAM:
+            self._frame_reader.counts.streams_refused += 1
+        self._sender.forget(stream)
+        stream.was_reset(code)
+
+    def _on_goaway(self, frame: Frame) -> None:
+        if len(frame.payload) < 2 * _LONG.size:
+            raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "a GOAWAY of a wrong size")
+        if frame.stream_id:  # RFC 9113 §6.8
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a GOAWAY for a stream")
+        last, code = _LONG.unpack_from(frame.payload)[0] & MAX_WINDOW, _LONG.unpack_from(frame.payload, 4)[0]
+        self._frame_reader.count_control()
+        if self._is_client:
+            for stream in self.streams.values():
+                if stream.id > last:
+                    self._sender.forget(stream)
+                    stream.fail(StreamReset(code, "the server goes away", retryable=True))
+        self._listener.went_away(last, code)
+
+
+def window_update(stream_id: int, increment: int) -> bytes:
+    """Write a WINDOW_UPDATE frame (RFC 9113 §6.9)."""
+    return frame_header(_LONG.size, Kind.WINDOW_UPDATE, 0, stream_id) + _LONG.pack(increment)
+
+
+def goaway(code: int, last: int, text: str) -> bytes:
+    """Write a GOAWAY frame (RFC 9113 §6.8)."""
+    payload = _LONG.pack(last) + _LONG.pack(code) + text.encode()[:256]
+    return frame_header(len(payload), Kind.GOAWAY, 0, 0) + payload

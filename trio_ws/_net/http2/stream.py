@@ -1,0 +1,317 @@
+"""One stream of an HTTP/2 connection as a transport: the WebSocket over it does not know what carries it.
+
+What a stream needs of its connection is :class:`Carrier`; everything here is synchronous but the waiting.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from ..._transport import Transport
+from .frame_reader import ErrorCode, error_name
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable
+
+    from .read_turn import Reading
+
+    Fields = list[tuple[str, str]]
+
+MAX_INFORMATIONAL = 8  # answers of 1xx before the one that counts
+
+
+class StreamReset(Exception):
+    """A stream that ended before its time.
+
+    Attributes:
+        code: why, an error code of RFC 9113 §7.
+        retryable: the request was not looked at, and may be sent again (RFC 9113 §8.7).
+    """
+
+    def __init__(self, code: int, message: str, *, retryable: bool = False) -> None:
+        super().__init__(f"{message}: {error_name(code)}")
+        self.code = code
+        self.retryable = retryable
+
+
+class Carrier(Protocol):
+    """What a stream needs of its connection."""
+
+    @property
+    def reading(self) -> Reading: ...
+    @property
+    def local_address(self) -> object: ...
+    @property
+    def remote_address(self) -> object: ...
+    @property
+    def ssl_object(self) -> ssl.SSLObject | None: ...
+    @property
+    def heard_at(self) -> float: ...
+    @property
+    def blocked(self) -> bool: ...
+    @property
+    def send_now(self) -> Callable[[Http2Stream, bytes], bool]: ...
+    def send_last(self, stream: Http2Stream, data: bytes) -> None: ...
+    def queue(self, stream: Http2Stream) -> None: ...
+    def end(self, stream: Http2Stream) -> None: ...
+    def drop(self, stream: Http2Stream) -> None: ...
+    def give_back(self, stream: Http2Stream, size: int) -> None: ...
+    @property
+    def refund(self) -> Callable[[int], None]: ...
+    def ask(self) -> bool: ...
+
+
+class Http2Stream(Transport):
+    """A stream, from the moment that its headers went or came.
+
+    Args:
+        connection: what carries it.
+        number: the stream's identifier, an attribute named ``id``.
+        send_window: bytes that we may send.
+        receive_window: bytes that the peer may send.
+
+    Attributes:
+        outgoing: what waits for its turn or for the window.
+        waits_for_turn: whether it has a place in the line.
+        awaits_answer: whether this is a request of ours that has no answer yet.
+        answer: the headers of the answer, None before; empty if they were larger than allowed.
+        local_ended: whether our END_STREAM has gone.
+        remote_ended: whether the peer's has come, or the stream was reset.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_closed",
+        "_closers",
+        "_connection",
+        "_eof",
+        "_half_window",
+        "_interim",
+        "_moved",
+        "_notice",
+        "_reading",
+        "_small_data",
+        "_taken",
+        "_unread",
+        "_wake",
+        "answer",
+        "awaits_answer",
+        "has_input",
+        "id",
+        "local_ended",
+        "outgoing",
+        "receive_window",
+        "remote_ended",
+        "send_window",
+        "waits_for_turn",
+    )
+
+    handover = True
+    multiplexed = True
+
+    def __init__(self, connection: Carrier, number: int, *, send_window: int, receive_window: int) -> None:
+        self._connection = connection
+        self._reading = connection.reading
+        self.error = None
+        self.id = number
+        self.send_window = send_window
+        self.receive_window = receive_window
+        self._half_window = max(1, receive_window // 2)
+        self.outgoing = bytearray()
+        self.waits_for_turn = False
+        self.awaits_answer = False
+        self.answer: Fields | None = None
+        self._interim = 0
+        self.local_ended = False
+        self.remote_ended = False
+        self.has_input = False
+        self._arrived: list[bytes] = []
+        self._unread = 0  # bytes
+        self._taken = 0  # bytes that were read and not given back
+        self._small_data = 0  # what small frames cost that nobody has read
+        self._eof = False
+        self._closed = False
+        self._notice: Callable[[], None] | None = None
+        self._closers = trio.lowlevel.ParkingLot()
+        self._wake = trio.lowlevel.ParkingLot()
+        self._moved = trio.lowlevel.ParkingLot()
+
+    # ---- what the WebSocket does ----
+
+    @property
+    def unsent(self) -> int:
+        return len(self.outgoing)
+
+    @property
+    def congested(self) -> bool:
+        return bool(self.outgoing) or self.send_window <= 0 or self._connection.blocked
+
+    @property
+    def local_address(self) -> object:
+        return self._connection.local_address
+
+    @property
+    def remote_address(self) -> object:
+        return self._connection.remote_address
+
+    @property
+    def ssl_object(self) -> ssl.SSLObject | None:
+        return self._connection.ssl_object
+
+    @property
+    def heard_at(self) -> float:
+        return self._connection.heard_at
+
+    def ask(self) -> bool:
+        return self._connection.ask()
+
+    def write(self, data: bytes) -> None:
+        if self._closed or self._eof or self.error is not None:
+            return
+        if not self.outgoing and self._connection.send_now(self, data):
+            return
+        self.outgoing += data
+        self._connection.queue(self)
+
+    def write_last(self, data: bytes) -> None:
+        # The end goes in the frame of the last bytes. Without it the reset that follows could overtake them; and there
+        # are servers that have forgotten the stream once they have read a Close, and take another DATA frame ill.
+        if self._closed or self._eof or self.error is not None or self.outgoing:
+            return
+        self._eof = True
+        self._connection.send_last(self, data)
+
+    async def drain(self) -> None:
+        if self.outgoing and not self._closed:
+            await self._reading.wait_for_room(self._moved)
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def wait_readable(self) -> None:
+        await self.readable()
+
+    def readable(self) -> Awaitable[None]:
+        if self.has_input:
+            return trio.lowlevel.checkpoint()  # noqa: ASYNC105  # handed on
+        return self._reading.wait_for_input(self._wake)
+
+    def read(self) -> bytes | None:
+        if self._arrived:
+            chunks, self._arrived = self._arrived, []
+            self.has_input = self.remote_ended
+            self._taken += self._unread
+            self._unread = 0
+            if self._small_data:
+                self._connection.refund(self._small_data)
+                self._small_data = 0
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return b"" if self.remote_ended or self._closed else None
+
+    def give_back(self) -> None:
+        # Half a window at a time: a frame for every message would cost more than the message.
+        if self._taken >= self._half_window and not self.remote_ended and not self._closed:
+            size, self._taken = self._taken, 0
+            self.receive_window += size
+            self._connection.give_back(self, size)
+
+    def watch(self, notice: Callable[[], None]) -> None:
+        self._notice = notice
+
+    def wake(self) -> None:
+        self._reading.wake(self._wake)
+        self._reading.let_go(self._moved)
+
+    def write_eof(self) -> None:
+        if self._eof or self._closed or self.error is not None:
+            return
+        self._eof = True
+        self._end_if_sent()
+
+    def abort(self) -> None:
+        if self._closed:
+            return
+        self._closed = self.has_input = True
+        self._notice = None
+        self.outgoing.clear()
+        self._connection.drop(self)
+        self._arrived.clear()
+        self._connection.refund(self._small_data)
+        self.wake()
+        self._closers.unpark_all()
+
+    async def wait_closed(self) -> None:
+        """Wait, whatever is cancelled, until :meth:`abort`: whoever has the stream always comes to that."""
+        with trio.CancelScope(shield=True):
+            while not self._closed:
+                await self._closers.park()
+
+    # ---- what the connection does ----
+
+    def take(self, size: int) -> bytes:
+        """Give the next bytes to send, which go now."""
+        data = bytes(self.outgoing[:size])
+        del self.outgoing[:size]
+        self._reading.let_go(self._moved)
+        self._end_if_sent()
+        return data
+
+    def _end_if_sent(self) -> None:
+        if self._eof and not self.outgoing and not self.local_ended:
+            self._connection.end(self)
+
+    def arrive(self, data: bytes, size: int, small_data: int) -> None:
+        """Take bytes that came.
+
+        Args:
+            data: without the padding.
+            size: with it.
+            small_data: what a small frame costs until it is read.
+        """
+        self.receive_window -= size
+        self._taken += size - len(data)
+        self._small_data += small_data
+        if data:
+            self._arrived.append(data)
+            self._unread += len(data)
+            if not self.has_input:
+                self.has_input = True
+                self._tell()
+
+    def take_headers(self, fields: Fields | None, *, ended: bool) -> None:
+        """Take the headers of an answer."""
+        status = next((value for name, value in fields or () if name == ":status"), "")
+        if status.startswith("1") and self._interim < MAX_INFORMATIONAL:
+            self._interim += 1
+            return
+        self.awaits_answer = False
+        self.answer = fields or []
+        self.remote_ended = self.has_input = ended
+        self._tell()
+
+    def _tell(self) -> None:
+        """Let whoever waits for input look again."""
+        if not self._reading.rouse(self._wake) and self._notice is not None:
+            self._notice()
+
+    def finish(self) -> None:
+        """Take the peer's END_STREAM."""
+        self.remote_ended = self.has_input = True
+        self._tell()
+
+    def fail(self, error: Exception) -> None:
+        """End both directions: the stream was reset, or its connection is gone; what has come can still be read."""
+        if not (self.local_ended and self.remote_ended):
+            self.error = error
+        self.local_ended = True
+        self.remote_ended = self.has_input = True
+        self.outgoing.clear()
+        self.wake()
+        if self._notice is not None:
+            self._notice()
+
+    def was_reset(self, code: int) -> None:
+        """Take the peer's RST_STREAM."""
+        self.fail(StreamReset(code, "the peer reset the stream", retryable=code == ErrorCode.REFUSED_STREAM))

@@ -1,0 +1,1 @@
+"""From a listening address to a handler: accepting, requests, answers."""

@@ -1,0 +1,328 @@
+"""What a server's handler gets: a request for a WebSocket, to accept or to reject; and plain HTTP requests."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import trio
+
+from .._net.exchange import BODILESS
+from .._util.waiters import Waiters
+from .._websocket.start import Opened, start_websocket
+from .._websocket.websocket_stream import WebSocketStream
+from .._wire.handshake import check_headers, choose_protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+
+    from .._connection.handover import Handover
+    from .._net.exchange import Exchange
+    from .._websocket.start import ConnectionOptions
+    from .._websocket.websocket import WebSocket
+    from .._wire.headers import Headers, HeadersLike
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HTTPRequest:
+    """A plain HTTP request, one that asks for no WebSocket.
+
+    Attributes:
+        method: "GET", say.
+        target: path and query as they were sent.
+        headers: the headers; the body, if there is one, is not read.
+        http_version: "1.0", "1.1" or "2".
+        remote_address: where it came from.
+    """
+
+    method: str
+    target: str
+    headers: Headers
+    http_version: str
+    remote_address: object
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPResponse:
+    """The answer to a plain HTTP request, which ends its connection.
+
+    Attributes:
+        status: 200 to 599.
+        headers: a mapping or pairs; Content-Length and Connection are added.
+        body: the whole body.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: the status is out of range, or a header breaks a rule.
+    """
+
+    status: int = HTTPStatus.OK
+    headers: HeadersLike = field(default=())
+    body: bytes = b""
+
+    def __post_init__(self) -> None:
+        # Kept as they were checked: an iterator gives them only once.
+        object.__setattr__(self, "headers", tuple(check_answer(self.status, self.headers, self.body)))
+
+
+def check_answer(status: int, headers: HeadersLike, body: bytes) -> list[tuple[str, str]]:
+    """Check an HTTP answer that a user makes; return its headers as pairs."""
+    if isinstance(status, bool) or not isinstance(status, int):
+        raise TypeError(f"status must be an int, not {status!r}")
+    if not HTTPStatus.OK <= status <= 599:
+        raise ValueError(f"status {status} is not allowed: it must be from 200 to 599")
+    if not isinstance(body, bytes):
+        raise TypeError(f"body must be bytes, not {type(body).__name__}")
+    if body and status in BODILESS:
+        raise ValueError(f"body must be empty: an answer of status {status} has none (RFC 9110 §6.4.1)")
+    return list(check_headers(headers).raw)
+
+
+class Accepted(set["WebSocket"]):
+    """The open WebSockets of a server.
+
+    Attributes:
+        goodbye: code and reason to close with those that a handler accepts from now on; None: none yet.
+    """
+
+    goodbye: tuple[int, str] | None = None
+
+
+class _Acceptance:
+    """The block of one WebSocket that a server accepts. No generator: it would take half a kilobyte more."""
+
+    __slots__ = ("_headers", "_protocol", "_request", "_websocket")
+
+    def __init__(self, request: WebSocketRequest, protocol: str | None, headers: HeadersLike) -> None:
+        self._request = request
+        self._protocol = protocol
+        self._headers = headers
+
+    async def __aenter__(self) -> WebSocket:
+        self._websocket = await self._request._accept(self._protocol, self._headers)
+        return self._websocket
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            # Bounded by close_timeout; cancelled, it ends at once: nothing is shielded.
+            await self._websocket.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102
+        finally:
+            self._request._accepted.discard(self._websocket)
+
+
+class WebSocketRequest:
+    """A request for a WebSocket, well-formed and from an origin that is taken; answer it once.
+
+    ``async with request.accept() as ws:`` accepts, ``await request.reject(403)`` rejects. A handler that returns
+    without doing either rejects with 500.
+    """
+
+    __slots__ = (
+        "_accepted",
+        "_answered",
+        "_exchange",
+        "_handover",
+        "_nursery",
+        "_options",
+        "_protocols",
+        "_unanswered",
+        "_url",
+    )
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        options: ConnectionOptions,
+        protocols: tuple[str, ...],
+        accepted: Accepted,
+        nursery: trio.Nursery,
+        handover: Handover,
+    ) -> None:
+        self._exchange = exchange
+        self._options = options
+        self._protocols = protocols
+        self._accepted = accepted
+        self._nursery = nursery  # where the WebSocket's tasks run; they end with it
+        self._handover = handover
+        self._answered = False
+        self._unanswered = Waiters()  # for the answer
+        request = exchange.request
+        self._url = f"{'wss' if request.secure else 'ws'}://{request.host}{request.target}"
+
+    def accept(
+        self, protocol: str | None = None, headers: HeadersLike = ()
+    ) -> AbstractAsyncContextManager[WebSocket, None]:
+        """Accept, and have the WebSocket for as long as the block lasts: ``async with request.accept() as ws:``.
+
+        Leaving the block closes, as :class:`WebSocket` tells. Cancelled before the block begins, the request is
+        unanswered.
+
+        Args:
+            protocol: a subprotocol that the client offers; None: the first of the server's ``protocols`` that it
+                offers, or none.
+            headers: what to add to the answer: a mapping, or pairs of names and values.
+
+        Raises:
+            TypeError: headers are no headers. This and the others are raised where the block begins.
+            ValueError: the client does not offer protocol, or a header breaks a rule.
+            RuntimeError: the request was answered before.
+        """
+        return _Acceptance(self, protocol, headers)
+
+    async def _accept(self, protocol: str | None, headers: HeadersLike) -> WebSocket:
+        if protocol is None:
+            protocol = choose_protocol(self._exchange.request, self._protocols)
+        await trio.lowlevel.checkpoint()
+        self._check_unanswered()
+        answer, agreement = self._exchange.accept(
+            protocol=protocol, compression=self._options.compression, headers=headers
+        )
+        self._note_answer()
+        opened = Opened(
+            transport=self._exchange.transport,
+            agreement=agreement,
+            http_version=self.http_version,
+            request_headers=self.headers,
+            response_headers=answer,
+            rest=self._exchange.rest,
+        )
+        websocket = start_websocket(
+            opened,
+            self._options,
+            self._nursery,
+            url=self._url,
+            is_client=False,
+            shield=True,
+            handover=self._handover,
+        )
+        self._accepted.add(websocket)
+        if self._accepted.goodbye is not None:
+            websocket._connection.start_close(*self._accepted.goodbye)
+        return websocket
+
+    @asynccontextmanager
+    async def accept_stream(
+        self, protocol: str | None = None, headers: HeadersLike = ()
+    ) -> AsyncGenerator[WebSocketStream, None]:
+        """Accept, and have the WebSocket as a pair of channels for as long as the block lasts.
+
+        All else is as in :meth:`accept`.
+
+        Args:
+            protocol: as in :meth:`accept`.
+            headers: as in :meth:`accept`.
+
+        Raises:
+            Exception: what :meth:`accept` raises.
+        """
+        async with self.accept(protocol, headers) as websocket:
+            yield WebSocketStream(websocket)
+
+    async def reject(self, status: int = HTTPStatus.FORBIDDEN, headers: HeadersLike = (), body: bytes = b"") -> None:
+        """Reject with an HTTP answer, and end the connection.
+
+        Returns when the client has taken the answer, or ``Limits.close_linger`` seconds later. Cancelled, the answer
+        may not arrive.
+
+        Args:
+            status: 200 to 599; 403 by default.
+            headers: a mapping, or pairs of names and values; Content-Length and Connection are added.
+            body: the whole body.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: the status is out of range, or a header breaks a rule.
+            RuntimeError: the request was answered before.
+        """
+        fields = check_answer(status, headers, body)
+        self._check_unanswered()
+        self._note_answer()
+        await self._exchange.refuse(status, fields, body)
+
+    async def _drop_if_unanswered(self) -> None:
+        """Wait for the answer; cancelled before there is one, the connection is gone: nobody else would end it."""
+        try:
+            if self._answered:
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._unanswered.park()
+        finally:
+            if not self._answered:
+                self._exchange.transport.abort()
+
+    def _check_unanswered(self) -> None:
+        if self._answered:
+            raise RuntimeError("the request was answered before")
+
+    def _note_answer(self) -> None:
+        self._answered = True
+        self._unanswered.unpark_all()
+
+    @property
+    def answered(self) -> bool:
+        """Whether it was accepted or rejected."""
+        return self._answered
+
+    @property
+    def url(self) -> str:
+        """The URL as the client must have written it."""
+        return self._url
+
+    @property
+    def target(self) -> str:
+        """The path and the query as they were sent."""
+        return self._exchange.request.target
+
+    @property
+    def path(self) -> str:
+        """The path, percent-encoded as it was sent."""
+        return self._exchange.request.path
+
+    @property
+    def query(self) -> str:
+        """What follows the question mark, "" if nothing does."""
+        return self._exchange.request.query
+
+    @property
+    def headers(self) -> Headers:
+        """The headers of the request."""
+        return self._exchange.request.headers
+
+    @property
+    def host(self) -> str:
+        """The host, and the port if it was sent, that the request is for."""
+        return self._exchange.request.host
+
+    @property
+    def origin(self) -> str | None:
+        """The Origin header, which tells whose page asks if a browser does."""
+        return self._exchange.request.origin
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """The subprotocols that the client offers, in its order."""
+        return self._exchange.request.protocols
+
+    @property
+    def http_version(self) -> str:
+        """Which version of HTTP carries the request, "1.1" or "2"."""
+        return self._exchange.request.http_version
+
+    @property
+    def remote_address(self) -> object:
+        """The client's address, ``(host, port)``, a path for a Unix socket, or None over a stream that has none."""
+        return self._exchange.transport.remote_address
+
+    @property
+    def local_address(self) -> object:
+        """Our address, in the same form."""
+        return self._exchange.transport.local_address
+
+    def __repr__(self) -> str:
+        return f"<WebSocketRequest {self._url} from {self.remote_address!r}>"

@@ -1,0 +1,371 @@
+"""What a server does with one connection: TLS, the request, the answer, the handler."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import trio
+
+from .._connection.handover import Handover
+from .._exceptions import ConnectionClosed
+from .._net.http1 import Http1Exchange, Http2Preface, RequestHead, answer_bytes, read_request, send_answer
+from .._net.http2.connection import Http2Connection
+from .._net.http2.exchange import Http2Exchange, respond
+from .._net.http2.frame_reader import Http2Statistics
+from .._net.tls import TLSTransport
+from .._util.nursery import BackgroundNursery
+from .._wire.handshake import (
+    Refusal,
+    check_origin,
+    read_http1_request,
+    read_http2_plain,
+    read_http2_request,
+    wants_websocket,
+)
+from .request import Accepted, HTTPRequest, HTTPResponse, WebSocketRequest, check_answer
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
+
+    from .._net.exchange import Exchange
+    from .._net.http2.h2_adapter import Fields
+    from .._net.http2.stream import Http2Stream
+    from .._options import Limits, Origins
+    from .._transport import Transport
+    from .._websocket.start import ConnectionOptions
+    from .._wire.headers import Headers
+
+    BeginHttp2 = Callable[[Transport, bytes, float], Awaitable[WebSocketRequest | None]]
+
+logger = logging.getLogger("trio_ws.server")
+
+Handler = Callable[[WebSocketRequest], Awaitable[object]]
+HTTPHandler = Callable[[HTTPRequest], Awaitable[HTTPResponse]]
+
+_PLAIN_TEXT = ("Content-Type", "text/plain; charset=utf-8")
+_UPGRADE = ("Upgrade", "websocket")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceOptions:
+    """The options of a server that concern each of its connections, checked."""
+
+    connection: ConnectionOptions
+    ssl_context: ssl.SSLContext | None
+    protocols: tuple[str, ...]
+    origins: Origins
+    http_handler: HTTPHandler | None
+    allow_h2: bool
+    connect_timeout: float
+
+
+class Service:
+    """Serves connections, each in a task of its caller's.
+
+    A peer can raise nothing into that task; a handler can, but only what is no ``Exception``.
+
+    Attributes:
+        websockets: those that are open.
+        closing: whether new requests are refused with 503.
+        http2: what the connections over HTTP/2 have counted.
+        nursery: where the tasks of WebSockets run; to be set before the first connection comes.
+    """
+
+    nursery: trio.Nursery
+
+    def __init__(self, options: ServiceOptions) -> None:
+        self._options = options
+        self._opening: set[trio.CancelScope] = set()
+        self._http2_connections: set[Http2Connection] = set()
+        self._handover: Handover | None = None  # of all WebSockets, made for the first
+        self.websockets = Accepted()
+        self.closing = False
+        self.http2 = Http2Statistics()
+
+    def refuse_new(self) -> None:
+        """Refuse requests that come, or are coming, with 503."""
+        self.closing = True
+        for connection in tuple(self._http2_connections):
+            connection.drain()
+        for scope in self._opening:
+            scope.cancel()
+
+    async def serve(self, transport: Transport, handler: Handler, ended: Callable[[], None] | None = None) -> None:
+        """Serve one connection to its end, and then call ``ended``."""
+        try:
+            request = await self.read_request(transport, partial(self._serve_http2, handler))
+            if request is not None:
+                await self._handle(request, handler)
+        finally:
+            transport.abort()
+            if ended is not None:
+                ended()
+
+    async def read_request(self, transport: Transport, begin_http2: BeginHttp2) -> WebSocketRequest | None:
+        """Read the request that a connection brings, within ``connect_timeout``.
+
+        Args:
+            begin_http2: what to do with a connection that turns out to be HTTP/2.
+
+        Returns:
+            The request for a WebSocket; None if there was none, and whatever came has been answered.
+        """
+        deadline = trio.current_time() + self._options.connect_timeout
+        secured = await self._secure(transport, deadline)
+        if secured is None:
+            return None
+        if isinstance(secured, TLSTransport) and secured.alpn == "h2":
+            return await begin_http2(secured, b"", deadline)
+        to_head = False
+        try:
+            read = await self._read_head(secured, deadline)
+            if read is None:
+                return None
+            to_head = read[0].method == "HEAD"
+            return await self._take(secured, *read)
+        except Http2Preface as preface:
+            # RFC 9113 §3.2: over TLS it must have been agreed on.
+            if self._options.allow_h2 and secured is transport:
+                return await begin_http2(secured, preface.data, deadline)
+            await self._refuse(secured, Refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "This server speaks HTTP/1.1."))
+        except Refusal as refusal:
+            await self._refuse(secured, refusal, to_head=to_head)
+        return None
+
+    async def _refuse(self, transport: Transport, refusal: Refusal, *, to_head: bool = False) -> None:
+        logger.debug("refused %.256r with %.256r", transport.remote_address, str(refusal))
+        body = refusal.reason_text.encode()
+        answer = answer_bytes(refusal.status, [*refusal.headers, _PLAIN_TEXT], body, to_head=to_head)
+        await send_answer(transport, answer, self._limits)
+
+    @property
+    def _limits(self) -> Limits:
+        return self._options.connection.limits
+
+    @contextmanager
+    def _while_opening(self, deadline: float) -> Iterator[trio.CancelScope]:
+        """A scope that ends by itself at the deadline, or when the server is closing."""
+        with trio.CancelScope(deadline=deadline) as scope:
+            self._opening.add(scope)
+            if self.closing:
+                scope.cancel()
+            try:
+                yield scope
+            finally:
+                self._opening.discard(scope)
+
+    async def _secure(self, transport: Transport, deadline: float) -> Transport | None:
+        if self._options.ssl_context is None:
+            return transport
+        alpn = ("h2", "http/1.1") if self._options.allow_h2 else ("http/1.1",)
+        tls = TLSTransport(transport, self._options.ssl_context, server_side=True, alpn=alpn)
+        with self._while_opening(deadline) as scope:
+            try:
+                await tls.handshake()
+            # ssl.SSLError, or what broke the transport: a stream may be anybody's and raise anything.
+            except Exception as error:
+                logger.debug("no TLS with %.256r: %.256r", transport.remote_address, error)
+                return None
+        return None if scope.cancelled_caught else tls
+
+    async def _read_head(self, transport: Transport, deadline: float) -> tuple[RequestHead, bytes] | None:
+        read: tuple[RequestHead, bytes] | None = None
+        with self._while_opening(deadline) as scope:
+            read = await read_request(transport, self._limits)
+        if scope.cancelled_caught:
+            if self.closing:
+                raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The server is closing.")
+            raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "The request took too long.")
+        return read
+
+    async def _take(self, transport: Transport, head: RequestHead, rest: bytes) -> WebSocketRequest | None:
+        """Take a request whose head has come: answer it if it asks for no WebSocket."""
+        if not wants_websocket(head.headers):
+            await self._answer_plain(transport, head)
+            return None
+        secure = self._options.ssl_context is not None
+        request = read_http1_request(head.method, head.http_version, head.target, head.headers, secure=secure)
+        return self._make_request(Http1Exchange(transport, request, rest, self._limits))
+
+    def _make_request(self, exchange: Exchange) -> WebSocketRequest:
+        check_origin(exchange.request, self._options.origins)
+        if self._handover is None:
+            self._handover = Handover(self.nursery)
+        return WebSocketRequest(
+            exchange, self._options.connection, self._options.protocols, self.websockets, self.nursery, self._handover
+        )
+
+    async def _answer_plain(self, transport: Transport, head: RequestHead) -> None:
+        """Answer a request that asks for no WebSocket."""
+        if self._options.http_handler is None:
+            if head.method not in ("GET", "HEAD"):
+                raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "A WebSocket is opened with GET.", (("Allow", "GET"),))
+            raise Refusal(HTTPStatus.UPGRADE_REQUIRED, "This is a WebSocket server.", (_UPGRADE,))
+        request = HTTPRequest(
+            method=head.method,
+            target=head.target,
+            headers=head.headers,
+            http_version=head.http_version,
+            remote_address=transport.remote_address,
+        )
+        status, fields, body = await self._ask_http_handler(self._options.http_handler, request)
+        await send_answer(transport, answer_bytes(status, fields, body, to_head=head.method == "HEAD"), self._limits)
+
+    async def _ask_http_handler(
+        self, http_handler: HTTPHandler, request: HTTPRequest
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        try:
+            response = await http_handler(request)
+            return response.status, check_answer(response.status, response.headers, response.body), response.body
+        # It is the user's code: what it raises ends this request, not the server.
+        except Exception:
+            logger.exception("http_handler failed on %.256r", request.target)
+            raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error.") from None
+
+    # ---- HTTP/2 ----
+
+    async def _serve_http2(self, handler: Handler, transport: Transport, data: bytes, deadline: float) -> None:
+        """Serve every stream of a connection, each in a task of its own."""
+
+        async def serve(stream: Http2Stream, fields: Fields | None) -> None:
+            request = await self.read_stream(connection, stream, fields)
+            if request is not None:
+                await self._handle(request, handler)
+
+        async with BackgroundNursery() as nursery:
+            connection = Http2Connection(transport, self._limits, self.http2, nursery, settle_by=deadline, serve=serve)
+            try:
+                async with BackgroundNursery() as handlers:
+                    self._start_http2(connection, data, handlers)
+                    await connection.wait_done()
+            finally:  # the handlers have ended, and said goodbye if they were cancelled
+                self._http2_connections.discard(connection)
+                connection.close()
+
+    def _start_http2(self, connection: Http2Connection, data: bytes, handlers: trio.Nursery) -> None:
+        self._http2_connections.add(connection)
+        connection.start(shield=True, data=data, handlers=handlers)
+        if self.closing:
+            connection.drain()
+
+    async def take_http2(
+        self, nursery: trio.Nursery, transport: Transport, data: bytes, deadline: float
+    ) -> WebSocketRequest | None:
+        """Begin HTTP/2 for the first WebSocket that is asked for, and return its request; the connection ends with it.
+
+        Args:
+            nursery: where the connection's tasks run.
+            transport: carries it.
+            data: what was read of it already.
+            deadline: when the request must have come; None is returned then.
+        """
+        taken: list[WebSocketRequest] = []
+        something = trio.Event()
+
+        async def serve(stream: Http2Stream, fields: Fields | None) -> None:
+            request = await self.read_stream(connection, stream, fields)
+            if request is not None and taken:
+                await request.reject(HTTPStatus.SERVICE_UNAVAILABLE, [_PLAIN_TEXT], b"One WebSocket only.")
+            elif request is not None:
+                taken.append(request)
+                something.set()
+                connection.drain()
+                await stream.wait_closed()
+
+        async def see_the_end() -> None:
+            await connection.wait_done()
+            something.set()
+            self._http2_connections.discard(connection)
+
+        connection = Http2Connection(transport, self._limits, self.http2, nursery, settle_by=deadline, serve=serve)
+        self._start_http2(connection, data, nursery)
+        nursery.start_soon(see_the_end)
+        with self._while_opening(deadline):
+            await something.wait()
+        if not taken:
+            connection.close()
+            return None
+        return taken[0]
+
+    async def read_stream(
+        self, connection: Http2Connection, stream: Http2Stream, fields: Fields | None
+    ) -> WebSocketRequest | None:
+        """Read the request that a stream brings; None if it was for no WebSocket, and has been answered."""
+        to_head = False
+        try:
+            if fields is None:
+                raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large.")
+            if self.closing:
+                raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The server is closing.")
+            if (":method", "CONNECT") not in fields:
+                method, target, headers = read_http2_plain(fields)
+                to_head = method == "HEAD"
+                await self._answer_stream(connection, stream, method, target, headers)
+                return None
+            request = read_http2_request(fields, secure=self._options.ssl_context is not None)
+            if stream.remote_ended:
+                raise Refusal(HTTPStatus.BAD_REQUEST, "A stream that is to be a WebSocket must not end.")
+            return self._make_request(Http2Exchange(connection, stream, request, self._limits))
+        except Refusal as refusal:
+            logger.debug("refused %.256r with %.256r", stream.remote_address, str(refusal))
+            body = refusal.reason_text.encode()
+            answer = [*refusal.headers, _PLAIN_TEXT]
+            await respond(connection, stream, refusal.status, answer, body, self._limits, to_head=to_head)
+            return None
+
+    async def _answer_stream(
+        self, connection: Http2Connection, stream: Http2Stream, method: str, target: str, headers: Headers
+    ) -> None:
+        """Answer a request over HTTP/2 that asks for no WebSocket."""
+        if self._options.http_handler is None:
+            # RFC 9113 §8.6: there is no 426 without Upgrade.
+            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "A WebSocket is opened with CONNECT.", (("Allow", "CONNECT"),))
+        request = HTTPRequest(
+            method=method,
+            target=target,
+            headers=headers,
+            http_version="2",
+            remote_address=stream.remote_address,
+        )
+        status, fields, body = await self._ask_http_handler(self._options.http_handler, request)
+        await respond(connection, stream, status, fields, body, self._limits, to_head=method == "HEAD")
+
+    # ---- handlers ----
+
+    async def _handle(self, request: WebSocketRequest, handler: Handler) -> None:
+        try:
+            await handler(request)
+        # It is the user's code: what it raises ends this connection, not the server.
+        except Exception as error:
+            _log(request, error)
+        except BaseExceptionGroup as group:  # with a Cancelled, or Ctrl-C: that goes on, the rest ends here
+            errors, others = group.split(Exception)
+            if errors is not None:
+                _log(request, errors)
+            raise (others or group) from None
+        else:
+            if not request.answered:
+                logger.error("handler returned without an answer to %.256r", request)
+        if not request.answered:
+            await request.reject(HTTPStatus.INTERNAL_SERVER_ERROR, [_PLAIN_TEXT], b"Internal server error.")
+
+
+def _log(request: WebSocketRequest, error: Exception) -> None:
+    if is_only_closed(error):
+        logger.debug("%.256r: %.256r", request, str(error))
+    else:
+        logger.error("handler failed on %.256r", request, exc_info=error)
+
+
+def is_only_closed(error: Exception) -> bool:
+    """Whether nothing worse happened than that a connection ended while it was used."""
+    if isinstance(error, ExceptionGroup):
+        return error.split(ConnectionClosed)[1] is None
+    return isinstance(error, ConnectionClosed)

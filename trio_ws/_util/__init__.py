@@ -1,0 +1,1 @@
+"""Small helpers for trio that know nothing of WebSockets."""

@@ -1,0 +1,1 @@
+"""What an application holds and calls."""

@@ -1,0 +1,187 @@
+"""What is known of an open connection: the part that WebSocket and WebSocketStream share."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .._wire.frames import MAX_CONTROL
+
+if TYPE_CHECKING:
+    import ssl
+
+    from .._close import CloseInfo
+    from .._connection.connection import Connection
+    from .._connection.statistics import Statistics
+    from .._wire.handshake import Agreement
+    from .._wire.headers import Headers
+
+
+class ReadyState(enum.IntEnum):
+    """The states of WHATWG's ``WebSocket.readyState``. No object of this library is ever seen CONNECTING."""
+
+    CONNECTING = 0
+    OPEN = 1
+    CLOSING = 2
+    CLOSED = 3
+
+
+class WebSocketBase:
+    """One connection, by whatever object it is used; and the pings, which belong to no message."""
+
+    __slots__ = ("__weakref__", "_agreement", "_connection", "_http_version", "_request", "_response", "_url")
+
+    def __init__(
+        self,
+        connection: Connection,
+        agreement: Agreement,
+        *,
+        url: str,
+        http_version: str,
+        request_headers: Headers,
+        response_headers: Headers,
+    ) -> None:
+        self._connection = connection
+        self._agreement = agreement
+        self._url = url
+        self._http_version = http_version
+        self._request = request_headers
+        self._response = response_headers
+
+    # ---- pings ----
+
+    async def ping(self, payload: bytes | bytearray | memoryview | None = None) -> float:
+        """Send a Ping and wait for its Pong (RFC 6455 §5.5.2).
+
+        Cancelled, the ping may have been sent; its pong is ignored.
+
+        Args:
+            payload: at most 125 bytes; None sends one that no other ping of this connection has.
+
+        Returns:
+            The round trip in seconds.
+
+        Raises:
+            TypeError: payload is not bytes-like.
+            ValueError: payload is too long.
+            ConnectionClosed: the connection is closed, or was before the pong came.
+        """
+        return await self._connection.ping(None if payload is None else check_payload(payload))
+
+    async def pong(self, payload: bytes | bytearray | memoryview = b"") -> None:
+        """Send a Pong that answers nothing: a one-way heartbeat (RFC 6455 §5.5.3). Pings are answered without this.
+
+        Raises:
+            TypeError: payload is not bytes-like.
+            ValueError: payload has over 125 bytes.
+            ConnectionClosed: the connection is closed or closing.
+        """
+        await self._connection.send_pong(check_payload(payload))
+
+    # ---- the end ----
+
+    async def wait_closed(self) -> CloseInfo:
+        """Wait until the connection has ended, by whomever, and return how. Cancelled, nothing happens to it.
+
+        While the receive buffer is full, nothing is read, and the peer's end is not seen until somebody receives.
+        """
+        await self._connection.wait_ended()
+        return self._connection.protocol.close_info
+
+    # ---- what is known ----
+
+    @property
+    def url(self) -> str:
+        """The URL, with ``ws`` or ``wss`` and without credentials; on a server as the client must have written it."""
+        return self._url
+
+    @property
+    def protocol(self) -> str | None:
+        """The subprotocol that was agreed, None if none."""
+        return self._agreement.protocol
+
+    @property
+    def extensions(self) -> str:
+        """The extensions that were agreed, as in the server's answer; "" if none."""
+        return self._agreement.extensions
+
+    @property
+    def http_version(self) -> str:
+        """The version of HTTP that carried the opening handshake, "1.1" or "2"."""
+        return self._http_version
+
+    @property
+    def request_headers(self) -> Headers:
+        """The headers of the client's opening handshake."""
+        return self._request
+
+    @property
+    def response_headers(self) -> Headers:
+        """The headers of the server's answer."""
+        return self._response
+
+    @property
+    def ready_state(self) -> ReadyState:
+        """WHATWG's ``readyState``."""
+        if self._connection.ended:
+            return ReadyState.CLOSED
+        return ReadyState.OPEN if self._connection.is_open() else ReadyState.CLOSING
+
+    @property
+    def buffered_amount(self) -> int:
+        """Bytes of frames that wait for the network."""
+        return self._connection.outbox.buffered
+
+    @property
+    def latency(self) -> float | None:
+        """The round trip of the last ping that was answered, keepalive's or yours, in seconds; None before that.
+
+        Over HTTP/2 the keepalive asks the connection instead, and only your pings count.
+        """
+        return self._connection.pings.latency
+
+    @property
+    def remote_address(self) -> object:
+        """The peer's address, ``(host, port)``, a path for a Unix socket, or None over a stream that has none."""
+        return self._connection.transport.remote_address
+
+    @property
+    def local_address(self) -> object:
+        """Our address, in the same form."""
+        return self._connection.transport.local_address
+
+    @property
+    def ssl_object(self) -> ssl.SSLObject | None:
+        """The TLS of the connection, to ask it for ciphers and certificates; None without TLS or where it is hidden."""
+        return self._connection.transport.ssl_object
+
+    @property
+    def close_info(self) -> CloseInfo | None:
+        """How the connection ended; None while it has not."""
+        return self._connection.protocol.close_info if self._connection.ended else None
+
+    def statistics(self) -> Statistics:
+        """Count what has been sent and received so far."""
+        connection = self._connection
+        return replace(
+            connection.counters,
+            bytes_sent=connection.outbox.bytes_sent,
+            receive_buffer=connection.received,
+            send_buffer=connection.outbox.buffered,
+            backpressured=connection.stalled,
+        )
+
+    def __repr__(self) -> str:
+        side = "client" if self._connection.is_client else "server"
+        return f"<{type(self).__name__} {side} {self._url} HTTP/{self._http_version} {self.ready_state.name}>"
+
+
+def check_payload(payload: bytes | bytearray | memoryview) -> bytes:
+    """Check the payload of a control frame."""
+    if not isinstance(payload, bytes | bytearray | memoryview):
+        raise TypeError(f"payload must be bytes-like, not {type(payload).__name__}")
+    data = bytes(payload)
+    if len(data) > MAX_CONTROL:
+        raise ValueError(f"payload has {len(data)} bytes: at most {MAX_CONTROL} fit into a control frame")
+    return data

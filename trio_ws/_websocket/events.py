@@ -1,0 +1,92 @@
+"""A connection told as events, in the order that WHATWG's WebSocket fires them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from .._exceptions import ConnectionClosed
+
+if TYPE_CHECKING:
+    from .._connection.connection import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEvent:
+    """The connection is open: the first event."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageEvent:
+    """A message came.
+
+    Attributes:
+        data: ``str`` for text, ``bytes`` for binary.
+    """
+
+    data: str | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorEvent:
+    """The connection ended without a Close frame of the peer's; a CloseEvent follows.
+
+    Attributes:
+        error: what ``receive()`` would raise; its ``__cause__`` says why if that is known.
+    """
+
+    error: ConnectionClosed
+
+
+@dataclass(frozen=True, slots=True)
+class CloseEvent:
+    """The connection has ended: the last event.
+
+    Attributes:
+        code: the close code; 1005 when the peer's Close frame carried none, 1006 when there was no Close frame.
+        reason: the text that came with it, "" if none.
+        was_clean: True when both sides sent a Close frame.
+    """
+
+    code: int
+    reason: str
+    was_clean: bool
+
+
+Event = OpenEvent | MessageEvent | ErrorEvent | CloseEvent
+
+
+class Events:
+    """What ``ws.events()`` iterates over."""
+
+    __slots__ = ("_connection", "_next")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._next: list[Event] | None = [OpenEvent()]  # known already, the last first; None: all has been told
+
+    def __aiter__(self) -> Events:
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._next is None:
+            await trio.lowlevel.checkpoint()
+            raise StopAsyncIteration
+        if self._next:
+            await trio.lowlevel.checkpoint()
+        else:
+            try:
+                return MessageEvent(await self._connection.receive())
+            except ConnectionClosed as error:
+                closed = error
+            await self._connection.wait_ended()
+            info = self._connection.protocol.close_info
+            self._next = [CloseEvent(info.code, info.reason, info.was_clean)]
+            if self._connection.protocol.close_received is None:
+                self._next.append(ErrorEvent(closed))
+        event = self._next.pop()
+        if isinstance(event, CloseEvent):
+            self._next = None
+        return event

@@ -1,0 +1,144 @@
+"""From the end of an opening handshake to a WebSocket whose connection is looked after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
+
+from .._connection.connection import Connection
+from .._options import check_shared_options
+from .._wire.deflate import PerMessageDeflate
+from .._wire.protocol import WebSocketProtocol
+from .instrument import Instruments, check_instruments
+from .websocket import WebSocket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import trio
+
+    from .._connection.handover import Handover
+    from .._options import Compression, Keepalive, Limits
+    from .._transport import Transport
+    from .._wire.handshake import Agreement
+    from .._wire.headers import Headers
+    from .instrument import Instrument
+
+
+class Opened(NamedTuple):
+    """What an opening handshake has led to, on either side.
+
+    Attributes:
+        transport: carries the WebSocket's bytes from here on.
+        agreement: what the two sides agreed on.
+        http_version: which HTTP carried the handshake.
+        request_headers: the client's.
+        response_headers: the server's.
+        rest: bytes of the WebSocket's that came with the handshake.
+        instruments: hooks of whoever opened it, a dispatcher say, to be told beside the connection's own.
+    """
+
+    transport: Transport
+    agreement: Agreement
+    http_version: str
+    request_headers: Headers
+    response_headers: Headers
+    rest: bytes
+    instruments: tuple[Instrument, ...] = ()
+
+
+_TASK = "trio_ws._connection.attendant.Attendant.attend"  # given, or each task would have a text of its own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOptions:
+    """The options that a connection needs for as long as it is open."""
+
+    compression: Compression | None
+    limits: Limits
+    keepalive: Keepalive | None
+    close_timeout: float
+    instruments: tuple[Instrument, ...]
+
+
+class SharedKeywords(TypedDict, total=False):
+    """The keyword arguments that everything that opens or serves WebSockets has."""
+
+    compression: Compression | None
+    limits: Limits
+    keepalive: Keepalive | None
+    connect_timeout: float
+    close_timeout: float
+    instruments: Iterable[Instrument]
+
+
+def check_shared_keywords(options: SharedKeywords) -> ConnectionOptions:
+    """Check the shared keyword arguments, none of which may be missing.
+
+    Raises:
+        TypeError: an option is of the wrong class.
+        ValueError: a timeout is no number of seconds.
+    """
+    check_shared_options(
+        compression=options["compression"],
+        limits=options["limits"],
+        keepalive=options["keepalive"],
+        connect_timeout=options["connect_timeout"],
+        close_timeout=options["close_timeout"],
+    )
+    return ConnectionOptions(
+        compression=options["compression"],
+        limits=options["limits"],
+        keepalive=options["keepalive"],
+        close_timeout=options["close_timeout"],
+        instruments=check_instruments(options["instruments"]),
+    )
+
+
+def start_websocket(
+    opened: Opened,
+    options: ConnectionOptions,
+    nursery: trio.Nursery,
+    *,
+    url: str,
+    is_client: bool,
+    shield: bool,
+    handover: Handover | None = None,
+) -> WebSocket:
+    """Make the WebSocket and start what looks after its connection.
+
+    Args:
+        nursery: where the connection's tasks run.
+        shield: whether they live on when the nursery is cancelled, until the WebSocket is closed: for a WebSocket
+            whose block closes it in any case.
+        handover: the clock that the connection shares with others; None: it has its own.
+    """
+    deflate = None
+    if opened.agreement.deflate is not None and options.compression is not None:
+        deflate = PerMessageDeflate(opened.agreement.deflate, options.compression, is_client=is_client)
+    protocol = WebSocketProtocol(is_client=is_client, limits=options.limits, deflate=deflate)
+    protocol.receive_data(opened.rest)
+    connection = Connection(
+        opened.transport,
+        protocol,
+        is_client=is_client,
+        limits=options.limits,
+        keepalive=options.keepalive,
+        close_timeout=options.close_timeout,
+        nursery=nursery,
+        handover=handover,
+    )
+    websocket = WebSocket(
+        connection,
+        opened.agreement,
+        url=url,
+        http_version=opened.http_version,
+        request_headers=opened.request_headers,
+        response_headers=opened.response_headers,
+        instruments=Instruments((*options.instruments, *opened.instruments)),
+    )
+    for headers in (opened.request_headers, opened.response_headers):
+        headers.pack()
+    nursery.start_soon(partial(connection.attendant.attend, shield=shield), name=_TASK)
+    return websocket
