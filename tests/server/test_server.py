@@ -31,7 +31,6 @@ from trio_ws import (
     WebSocket,
     WebSocketRequest,
     WebSocketServer,
-    _server,
     connect_websocket,
     open_websocket,
     serve_websocket,
@@ -39,6 +38,7 @@ from trio_ws import (
     wrap_server_stream,
 )
 from trio_ws._net.listen import accept_nowait
+from trio_ws._server import server as _server
 
 from ..raw import (
     CLOSE,

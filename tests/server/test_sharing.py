@@ -16,8 +16,9 @@ import trio
 import trio.testing
 from trio.testing import wait_all_tasks_blocked
 
-from trio_ws import Agent, WebSocketRequest, WebSocketServer, _server, open_websocket, serve_websocket
+from trio_ws import Agent, WebSocketRequest, WebSocketServer, open_websocket, serve_websocket
 from trio_ws._net.listen import accept_nowait
+from trio_ws._server import server as _server
 
 from ..raw import read_all, read_head, request, status
 from ..serving import echo, serving, until
