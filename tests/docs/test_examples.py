@@ -102,6 +102,14 @@ async def test_the_ticker_ticks_for_everyone() -> None:
                 pass
 
 
+async def test_the_feed_ends_with_its_client() -> None:
+    with serving("feed.py") as (url, process), trio.fail_after(TIMEOUT):
+        async with trio_ws.open_websocket(url) as ws:
+            assert await ws.receive() == "price 0"
+        assert process.stdout is not None
+        assert await trio.to_thread.run_sync(process.stdout.readline) == "the client has gone\n"
+
+
 def test_a_connection_is_watched() -> None:
     with serving("echo_server.py") as (url, _):
         assert run("watching.py", url).splitlines() == [

@@ -72,6 +72,7 @@ class Lifecycle:
         "_low_mark",
         "_multiplexed",
         "_receivers",
+        "_scopes",
         "_tell",
         "assembler",
         "attendant",
@@ -121,6 +122,7 @@ class Lifecycle:
         self._low_mark: float = NEVER  # when no more than this waits, reading goes on, or a multiplexed peer may
         self._receivers = Waiters()
         self._enders = Waiters()
+        self._scopes: set[trio.CancelScope] | None = None  # to be cancelled when it closes; made for the first
         self._local = False  # this side has closed
         self._dropping = False  # ... and wants no more messages
         self._tell: Callable[[str, object], None] | None = None
@@ -163,6 +165,28 @@ class Lifecycle:
         while not self.ended:
             self._have_read()
             await self._enders.park()
+
+    def cancel_when_closed(self, scope: trio.CancelScope) -> None:
+        """Have the scope cancelled when the peer closes, or when the connection ends otherwise.
+
+        A closing that this side has begun cancels the scope at its end only: ``aclose()`` may run in that scope.
+        """
+        if self._scopes is None:
+            self._scopes = set()
+        self._scopes.add(scope)
+        if self.ended or (self.close_deadline != math.inf and not self._local):
+            scope.cancel()
+        else:
+            self._have_read()
+
+    def forget_scope(self, scope: trio.CancelScope) -> None:
+        """Undo :meth:`cancel_when_closed`."""
+        if self._scopes is not None:
+            self._scopes.discard(scope)
+
+    def _cancel_scopes(self) -> None:
+        for scope in self._scopes or ():
+            scope.cancel()
 
     def start_close(self, code: int | None, reason: str) -> None:
         """Begin the closing handshake, if it has not begun; messages that come from now on are dropped."""
@@ -220,6 +244,7 @@ class Lifecycle:
         self.transport.abort()
         self._begin_closing()
         self._enders.unpark_all()
+        self._cancel_scopes()
         self._told("websocket_close", self.protocol.close_info)
 
     def _begin_closing(self) -> None:
@@ -227,6 +252,8 @@ class Lifecycle:
         self._receivers.unpark_all()
         self.assembler.wake()
         self._wake_senders()
+        if not self._local:
+            self._cancel_scopes()
         self.attendant.dismiss()
         self._poke()
 

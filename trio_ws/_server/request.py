@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from .._websocket.websocket_stream import WebSocketStream
 from .._wire.handshake import check_headers, choose_protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -126,6 +126,7 @@ class WebSocketRequest:
     __slots__ = (
         "_accepted",
         "_answered",
+        "_cancelled_on_close",
         "_exchange",
         "_handover",
         "_nursery",
@@ -151,6 +152,7 @@ class WebSocketRequest:
         self._nursery = nursery  # where the WebSocket's tasks run; they end with it
         self._handover = handover
         self._answered = False
+        self._cancelled_on_close: trio.CancelScope | None = None
         self._unanswered = Waiters()  # for the answer
         request = exchange.request
         self._url = f"{'wss' if request.secure else 'ws'}://{request.host}{request.target}"
@@ -202,6 +204,8 @@ class WebSocketRequest:
             handover=self._handover,
         )
         self._accepted.add(websocket)
+        if self._cancelled_on_close is not None:
+            websocket._connection.cancel_when_closed(self._cancelled_on_close)
         if self._accepted.goodbye is not None:
             websocket._connection.start_close(*self._accepted.goodbye)
         return websocket
@@ -244,6 +248,13 @@ class WebSocketRequest:
         self._check_unanswered()
         self._note_answer()
         await self._exchange.refuse(status, fields, body)
+
+    @contextmanager
+    def cancelling_on_close(self) -> Iterator[None]:
+        """Cancel the block when the WebSocket that this request becomes has ended."""
+        with trio.CancelScope() as scope:
+            self._cancelled_on_close = scope
+            yield
 
     async def _drop_if_unanswered(self) -> None:
         """Wait for the answer; cancelled before there is one, the connection is gone: nobody else would end it."""

@@ -55,6 +55,7 @@ class ServerKeywords(SharedKeywords, total=False):
     protocols: str | Iterable[str]
     origins: Origins | Iterable[str | None]
     allow_h2: bool
+    cancel_on_close: bool
     http_handler: HTTPHandler | None
 
 
@@ -73,6 +74,7 @@ def _check_options(**options: Unpack[ServerKeywords]) -> ServiceOptions:
         protocols=check_protocols(given["protocols"]),
         origins=check_origins(given["origins"]),
         allow_h2=given["allow_h2"],
+        cancel_on_close=given["cancel_on_close"],
         http_handler=http_handler,
         connect_timeout=given["connect_timeout"],
     )
@@ -87,6 +89,7 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
     protocols: str | Iterable[str] = (),
     origins: Origins | Iterable[str | None] = SAME_ORIGIN,
     allow_h2: bool = True,
+    cancel_on_close: bool = False,
     http_handler: HTTPHandler | None = None,
     compression: Compression | None = Compression(),
     limits: Limits = Limits(),
@@ -120,6 +123,8 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
             of exact origins, with None among them for no Origin; or None: any. Others get 403.
         allow_h2: speak HTTP/2 (RFC 8441) too: where TLS agrees on it by ALPN, which is set on ``ssl_context``; and
             without TLS where a client begins with it.
+        cancel_on_close: cancel a handler when its WebSocket ends, by whomever, as
+            :meth:`WebSocket.move_on_when_closed` does; the handler then counts as done.
         http_handler: ``async def http_handler(request: HTTPRequest) -> HTTPResponse`` for what asks for no WebSocket.
         compression: how to accept and use permessage-deflate; None: do not.
         limits: what a client may cost us.
@@ -147,6 +152,7 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
         protocols=protocols,
         origins=origins,
         allow_h2=allow_h2,
+        cancel_on_close=cancel_on_close,
         http_handler=http_handler,
         compression=compression,
         limits=limits,
@@ -383,12 +389,14 @@ async def wrap_server_stream(
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: an argument breaks its rule.
+        ValueError: an argument breaks its rule; or ``cancel_on_close`` is given, and no handler.
         InvalidHandshake: without a handler: what came was no request for a WebSocket that may be accepted. It has been
             answered.
     """
     if handler is not None:
         _check_handler(handler)
+    elif options.get("cancel_on_close"):
+        raise ValueError("cancel_on_close=True: there must be a handler to cancel")
     service = Service(_check_options(**options))
     service.nursery = nursery
     transport = StreamTransport(stream, nursery)

@@ -63,6 +63,7 @@ class ServiceOptions:
     origins: Origins
     http_handler: HTTPHandler | None
     allow_h2: bool
+    cancel_on_close: bool
     connect_timeout: float
 
 
@@ -341,7 +342,11 @@ class Service:
 
     async def _handle(self, request: WebSocketRequest, handler: Handler) -> None:
         try:
-            await handler(request)
+            if self._options.cancel_on_close:
+                with request.cancelling_on_close():
+                    await handler(request)
+            else:
+                await handler(request)
         # It is the user's code: what it raises ends this connection, not the server.
         except Exception as error:
             _log(request, error)

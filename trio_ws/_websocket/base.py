@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import enum
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import trio
 
 from .._wire.frames import MAX_CONTROL
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Iterator
 
     from .._close import CloseInfo
     from .._connection.connection import Connection
@@ -88,6 +92,30 @@ class WebSocketBase:
         """
         await self._connection.wait_ended()
         return self._connection.protocol.close_info
+
+    @contextmanager
+    def move_on_when_closed(self) -> Iterator[trio.CancelScope]:
+        """Cancel the block when the connection ends, by whomever, and go on behind the block.
+
+        ``with ws.move_on_when_closed() as scope:`` is ``trio.move_on_after`` with the connection's end for a deadline:
+        for a block that waits for a queue, a database or a timer, and does not receive. ``scope.cancelled_caught``
+        tells whether the block was cut short. Messages that came before the end are still there afterwards, for
+        ``receive()`` outside of the block.
+
+        The block is cancelled when the peer's Close comes, and when the connection breaks or is failed. A closing that
+        this side has begun cancels the block when it is done, so the block may call ``aclose()``. On a connection that
+        has ended already the block is cancelled at its first checkpoint.
+
+        Returns:
+            A context manager that gives the block's ``trio.CancelScope``.
+        """
+        connection = self._connection
+        with trio.CancelScope() as scope:
+            connection.cancel_when_closed(scope)
+            try:
+                yield scope
+            finally:
+                connection.forget_scope(scope)
 
     # ---- what is known ----
 

@@ -35,6 +35,7 @@ class ServeKeywords(SharedKeywords, total=False):
     """The options of ``serve_websocket``, as it describes them."""
 
     protocols: str | Iterable[str]
+    cancel_on_close: bool
     origins: Origins | Iterable[str | None]
     http_handler: HTTPHandler | None
     max_connections: int | None
