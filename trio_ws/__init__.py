@@ -50,6 +50,7 @@ from ._websocket.events import CloseEvent as CloseEvent
 from ._websocket.events import ErrorEvent as ErrorEvent
 from ._websocket.events import MessageEvent as MessageEvent
 from ._websocket.events import OpenEvent as OpenEvent
+from ._websocket.group import Group as Group
 from ._websocket.instrument import Instrument as Instrument
 from ._websocket.message_streams import IncomingMessage as IncomingMessage
 from ._websocket.message_streams import OutgoingMessage as OutgoingMessage

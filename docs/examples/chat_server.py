@@ -9,28 +9,16 @@ import trio
 
 import trio_ws
 
-room: set[trio_ws.WebSocket] = set()
+room = trio_ws.Group()
 
 
 async def chat(request: trio_ws.WebSocketRequest) -> None:
     if request.path != "/room":
         await request.reject(404)
         return
-    async with request.accept() as ws:
-        room.add(ws)
-        try:
-            async for message in ws:
-                tell_everyone(message)
-        finally:
-            room.discard(ws)
-
-
-def tell_everyone(message: str | bytes) -> None:
-    for ws in room:
-        try:
-            ws.send_nowait(message)
-        except (trio.WouldBlock, trio_ws.ConnectionClosed):
-            continue
+    async with request.accept() as ws, room.join(ws):
+        async for message in ws:
+            room.broadcast(message)
 
 
 async def main(port: int) -> None:

@@ -22,17 +22,13 @@ class Room:
 
     def __init__(self, redis: coredis.Redis[str]) -> None:
         self._redis = redis
-        self._here: set[trio_ws.WebSocket] = set()
+        self._here = trio_ws.Group()
 
     async def handle(self, request: trio_ws.WebSocketRequest) -> None:
-        async with request.accept() as ws:
-            self._here.add(ws)
-            try:
-                async for message in ws:
-                    if isinstance(message, str):
-                        await self._redis.publish(CHANNEL, message)
-            finally:
-                self._here.discard(ws)
+        async with request.accept() as ws, self._here.join(ws):
+            async for message in ws:
+                if isinstance(message, str):
+                    await self._redis.publish(CHANNEL, message)
 
     async def relay(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Tell everyone here what is said anywhere; what is said while Redis is away is lost."""
@@ -46,7 +42,7 @@ class Room:
                     async for message in said:
                         if message["type"] == "message":
                             # Who is too slow to listen misses it; nobody waits for them.
-                            trio_ws.broadcast(self._here, str(message["data"]))
+                            self._here.broadcast(str(message["data"]))
             except* (OSError, coredis.exceptions.ConnectionError):
                 print(f"Redis is away; again in at most {RECONNECT:g} s", file=sys.stderr, flush=True)
             await trio.sleep(random.uniform(0, RECONNECT))

@@ -42,8 +42,7 @@ async def test_a_slow_line_only_takes_longer(autojump_clock: trio.testing.MockCl
         return DelayedStream(ChunkedStream(stream, 10), 1.0)
 
     async with memory_websocket_pair(client_stream=slow, connect_timeout=60) as (client, member):
-        chat_server.room.add(member)
-        chat_server.tell_everyone("x" * 100)
-        chat_server.room.discard(member)
+        async with chat_server.room.join(member):
+            chat_server.room.broadcast("x" * 100)
         assert await client.receive() == "x" * 100
     assert trio.current_time() > 10

@@ -9,21 +9,17 @@ import trio
 
 import trio_ws
 
-listeners: set[trio_ws.WebSocket] = set()
+listeners = trio_ws.Group(slow="close")
 
 
 async def listen(request: trio_ws.WebSocketRequest) -> None:
-    async with request.accept() as ws:
-        listeners.add(ws)
-        try:
-            await ws.wait_closed()
-        finally:
-            listeners.discard(ws)
+    async with request.accept() as ws, listeners.join(ws):
+        await ws.wait_closed()
 
 
 async def tick() -> None:
     for number in count():
-        result = trio_ws.broadcast(listeners, f"tick {number}", slow="close")
+        result = listeners.broadcast(f"tick {number}")
         for ws in result.closed:
             print(f"{ws.remote_address} was too slow", file=sys.stderr)
         await trio.sleep(0.1)

@@ -81,10 +81,31 @@ def broadcast(
     for target in targets:
         if not isinstance(target, WebSocketBase):
             raise TypeError(f"connections: {target!r} is no WebSocket")
+    check_slow_policy(slow, max_buffered)
+    return send_to_all(targets, message, slow=slow, max_buffered=max_buffered, compress=compress)
+
+
+def check_slow_policy(slow: object, max_buffered: object) -> None:
+    """Check what is to become of slow connections.
+
+    Raises:
+        ValueError: an argument breaks its rule.
+    """
     if slow not in ("skip", "close"):
         raise ValueError(f"slow={slow!r}: it must be 'skip' or 'close'")
     if isinstance(max_buffered, bool) or not isinstance(max_buffered, int) or max_buffered < 0:
         raise ValueError(f"max_buffered={max_buffered!r}: it must be a number of bytes from 0 on")
+
+
+def send_to_all(
+    targets: list[WebSocket | WebSocketStream],
+    message: Message,
+    *,
+    slow: Literal["skip", "close"],
+    max_buffered: int,
+    compress: bool | None,
+) -> BroadcastResult:
+    """Do what :func:`broadcast` tells, for arguments that are checked."""
     prepared = PreparedMessage(message)
     result = BroadcastResult()
     for target in targets:
