@@ -94,7 +94,7 @@ ENDS = {
         code=1000,
         reason="bye",
         received=CloseInfo(1000, "bye"),
-        sent=CloseInfo(1000),
+        sent=CloseInfo(1000, "bye"),
         info=CloseInfo(1000, "bye", was_clean=True),
     ),
     "the peer says 1001": End(
@@ -119,7 +119,7 @@ ENDS = {
         code=1011,
         reason="oops",
         received=CloseInfo(1011, "oops"),
-        sent=CloseInfo(1011),
+        sent=CloseInfo(1011, "oops"),
         info=CloseInfo(1011, "oops", was_clean=True),
     ),
     "the peer says 3000": End(

@@ -453,7 +453,7 @@ async def test_the_peer_closes_first(
         with pytest.raises(error) as caught:
             await websocket.receive()
         assert caught.value.code == (code or 1005)
-        assert peer.heard() == [Close(CloseInfo(code or 1005))]
+        assert peer.heard() == [Close(CloseInfo(code or 1005, "why" if code else ""))]
         peer.transport.write_eof()
         assert await websocket.wait_closed() == CloseInfo(code or 1005, "why" if code else "", was_clean=True)
 

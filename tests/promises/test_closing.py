@@ -12,7 +12,7 @@ import trio.testing
 from wsproto.events import BytesMessage, TextMessage
 
 import trio_ws
-from trio_ws import CloseInfo, ConnectionClosedError, ConnectionClosedLocally, ReadyState
+from trio_ws import CloseInfo, ConnectionClosed, ConnectionClosedError, ConnectionClosedLocally, ReadyState
 from trio_ws.testing import ChunkedStream, NoHalfClose, PartialWriteStream, StallAfter
 
 from ..cancellation.scenes import SCENES, TCP_SCENES
@@ -156,6 +156,27 @@ async def test_both_close_at_once(carrier: str) -> None:
                     nursery.start_soon(server.aclose, 4002, "server")
                 assert client.close_info == CloseInfo(4002, "server", was_clean=True)
                 assert server.close_info == CloseInfo(4001, "client", was_clean=True)
+
+
+WORDS = [(1000, ""), (1000, "bye"), (4000, "\u20ac" * 41), (4999, "x" * 123), (None, "")]  # two reasons of 123 bytes
+
+
+@pytest.mark.parametrize(("code", "reason"), WORDS)
+@pytest.mark.parametrize("closer", ["client", "server"])
+@pytest.mark.parametrize("carrier", CARRIERS)
+async def test_a_close_is_answered_with_its_code_and_reason(
+    carrier: str, closer: str, code: int | None, reason: str
+) -> None:
+    with trio.fail_after(10):
+        async with linked(carrier) as ends:
+            one, other = ends if closer == "client" else reversed(ends)
+            await one.aclose(code, reason)
+            said = CloseInfo(code or 1005, reason)
+            assert one.close_info == await other.wait_closed() == CloseInfo(said.code, reason, was_clean=True)
+            for websocket in (one, other):
+                with pytest.raises(ConnectionClosed) as caught:
+                    await websocket.receive()
+                assert (caught.value.received, caught.value.sent) == (said, said)
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)

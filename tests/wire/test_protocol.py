@@ -174,15 +174,23 @@ def test_no_message_is_sent_when_closing_has_begun(state: State) -> None:
         in_state(state).encode_message("late")
 
 
-@pytest.mark.parametrize(("code", "answer"), [(1000, "88020 3e8"), (4001, "88020fa1"), (None, "8800")])
-def test_a_close_is_answered_with_its_code(code: int | None, answer: str) -> None:
+@pytest.mark.parametrize(
+    ("code", "reason", "answer"),
+    [
+        (1000, "", b"\x88\x02\x03\xe8"),
+        (1000, "why", b"\x88\x05\x03\xe8why"),
+        (4001, "\u20ac", b"\x88\x05\x0f\xa1\xe2\x82\xac"),
+        (1011, "x" * 123, b"\x88\x7d\x03\xf3" + b"x" * 123),
+        (None, "", b"\x88\x00"),
+    ],
+)
+def test_a_close_is_answered_with_its_code_and_reason(code: int | None, reason: str, answer: bytes) -> None:
     side = protocol()
-    assert read(side, protocol(is_client=True).encode_close(code, "why" if code else "")) == [
-        Close(CloseInfo(1005 if code is None else code, "why" if code else ""))
-    ]
-    assert side.encode_close_answer() == bytes.fromhex(answer.replace(" ", ""))
-    assert side.state is State.CLOSED
-    assert side.close_info == CloseInfo(1005 if code is None else code, "why" if code else "", was_clean=True)
+    said = CloseInfo(1005 if code is None else code, reason)
+    assert read(side, protocol(is_client=True).encode_close(code, reason)) == [Close(said)]
+    assert side.encode_close_answer() == answer
+    assert (side.state, side.close_sent) == (State.CLOSED, said)
+    assert side.close_info == CloseInfo(said.code, reason, was_clean=True)
 
 
 def test_a_connection_that_is_lost_was_not_clean() -> None:
@@ -357,10 +365,11 @@ class TwoSides(RuleBasedStateMachine):
             encode = side.encode_ping if isinstance(event, Ping) else side.encode_pong
             self.write(index, encode(event.payload), event)
 
-    @rule(index=sides, code=st.sampled_from([None, 1000, 4000]))
-    def close(self, index: int, code: int | None) -> None:
+    @rule(index=sides, said=st.sampled_from([(None, ""), (1000, ""), (4000, "why")]))
+    def close(self, index: int, said: tuple[int | None, str]) -> None:
+        code, reason = said
         if self.move(index, Transition.SEND_CLOSE):
-            self.write(index, self.sides[index].encode_close(code), Close(CloseInfo(code or 1005)))
+            self.write(index, self.sides[index].encode_close(code, reason), Close(CloseInfo(code or 1005, reason)))
         else:
             with pytest.raises(LocalProtocolError):
                 self.sides[index].encode_close(code)

@@ -258,11 +258,14 @@ class WebSocketProtocol:
         return frame_bytes(Opcode.CLOSE, close_body(code, reason), masked=self._is_client)
 
     def encode_close_answer(self) -> bytes:
-        """Write the Close that answers the peer's: the same code (RFC 6455 §5.5.1)."""
-        code = (
-            None if self.close_received is None or self.close_received.code == NO_STATUS else self.close_received.code
-        )
-        return self.encode_close(code)
+        """Write the Close that answers the one received, with the same code and reason.
+
+        RFC 6455 §5.5.1 asks for the code. A browser's CloseEvent takes code and reason from this answer (WHATWG).
+        """
+        received = self.close_received
+        if received is None or received.code == NO_STATUS:
+            return self.encode_close(None)
+        return self.encode_close(received.code, received.reason)
 
     def encode_failure(self, failure: RemoteProtocolError) -> bytes:
         """Write the Close that tells the peer what it did wrong, and stop listening (RFC 6455 §7.1.7)."""
