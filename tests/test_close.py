@@ -7,25 +7,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_ws import CloseInfo
-from trio_ws._close import check_close, close_body, code_name, is_receivable, truncate_reason
+from trio_ws._close import check_close, close_body, code_name, is_sendable, truncate_reason
 
-RECEIVABLE = {1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)}
+SENDABLE = {1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)}
 
 
-def test_which_codes_a_peer_may_send() -> None:
-    assert {code for code in range(70000) if is_receivable(code)} == RECEIVABLE
+def test_which_codes_may_be_sent() -> None:
+    assert {code for code in range(70000) if is_sendable(code)} == SENDABLE
 
 
 def test_which_codes_an_application_may_close_with() -> None:
-    def allowed(code: int, *, registered: bool) -> bool:
+    def allowed(code: int, *, whatwg: bool = False) -> bool:
         try:
-            check_close(code, "", registered=registered)
+            check_close(code, "", whatwg=whatwg)
         except ValueError:
             return False
         return True
 
-    assert {code for code in range(6000) if allowed(code, registered=False)} == {1000, *range(3000, 5000)}
-    assert {code for code in range(6000) if allowed(code, registered=True)} == RECEIVABLE
+    assert {code for code in range(-1, 70000) if allowed(code)} == SENDABLE
+    assert {code for code in range(-1, 70000) if allowed(code, whatwg=True)} == {1000, *range(3000, 5000)}
+
+
+@pytest.mark.parametrize(
+    ("whatwg", "rule"), [(False, "1000 to 1003, 1007 to 1014 or 3000 to 4999"), (True, "1000 or 3000 to 4999")]
+)
+def test_a_code_that_is_refused_is_named_with_its_rule(whatwg: bool, rule: str) -> None:
+    with pytest.raises(ValueError, match=f"^close_code 1006 is not allowed: it must be {rule}$"):
+        check_close(1006, "", name="close_code", whatwg=whatwg)
+    with pytest.raises(TypeError, match=r"^close_code must be an int, not str$"):
+        check_close("1000", "", name="close_code", whatwg=whatwg)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("code", ["1000", 1000.0, True, b"1000"])
@@ -62,6 +72,10 @@ def test_a_reason_of_ours_is_cut_to_the_longest_start_that_fits(reason: str) -> 
 def test_a_reason_of_ours_is_never_cut_inside_a_character() -> None:
     assert truncate_reason("\u00e9" * 62) == "\u00e9" * 61
     assert truncate_reason("short") == "short"
+
+
+def test_a_reason_of_ours_that_is_no_unicode_is_sent_all_the_same() -> None:
+    assert truncate_reason("a \ud800 surrogate") == "a ? surrogate"
 
 
 @pytest.mark.parametrize(("code", "reason", "body"), [(None, "", ""), (1000, "", "03e8"), (4000, "\u00e9", "0fa0c3a9")])

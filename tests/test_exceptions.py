@@ -11,6 +11,7 @@ import trio
 
 import trio_ws
 from trio_ws import CloseInfo, WebSocketError
+from trio_ws._exceptions import closes_with, is_only_closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,7 @@ def test_the_root_takes_a_code_or_a_message() -> None:
     assert (plain.close_code, plain.reason, str(plain)) == (None, "", "what happened")
     assert str(WebSocketError()) == ""
     assert WebSocketError(reason="no code means 1000").close_code == 1000
+    assert WebSocketError(1011, "out of memory").close_code == 1011  # and every other that an endpoint may send
 
 
 def test_the_root_checks_its_code() -> None:
@@ -127,6 +129,77 @@ def test_a_closed_connection_explains_itself(
     assert (closed.received, closed.sent, closed.code, closed.reason) == (received, sent, code, reason)
     assert (closed.close_code, closed.was_clean) == (code, clean)
     assert text is None or str(closed) == text
+
+
+ASKED = WebSocketError(4001, "bye")
+LOST = trio_ws.ConnectionClosedError(None, None)
+THEIRS = trio_ws.ConnectionClosedError(CloseInfo(4002, "theirs"), None)
+
+
+async def cancelled() -> trio.Cancelled:
+    """Give a Cancelled, which only trio can make."""
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled as error:
+            caught = error
+            raise
+    return caught
+
+
+def in_groups(*errors: BaseException) -> BaseException:
+    """Put errors into a group, the last one deeper than the others, as nurseries inside each other do."""
+    *first, last = errors
+    return BaseExceptionGroup("outer", [*first, BaseExceptionGroup("inner", [BaseExceptionGroup("", [last])])])
+
+
+CLOSING: list[tuple[list[BaseException], tuple[int, str] | None]] = [
+    ([ASKED], (4001, "bye")),
+    ([WebSocketError(1011)], (1011, "")),
+    ([WebSocketError("\u20ac", close_code=1008, reason="\u20ac" * 41)], (1008, "\u20ac" * 41)),
+    ([WebSocketError("no code")], None),
+    ([trio_ws.MessageTooBig("x" * 200)], (1009, "x" * 123)),
+    ([trio_ws.MessageTooBig("\ud800")], (1009, "?")),
+    ([trio_ws.HandshakeTimeout("slow")], None),
+    ([LOST], None),
+    ([trio_ws.ConnectionClosedOK(CloseInfo(1005), None)], None),
+    ([THEIRS], (4002, "theirs")),
+    ([ValueError()], None),
+    ([KeyboardInterrupt()], None),
+    # Several at once: only one can be told.
+    ([ASKED, WebSocketError("the same", close_code=4001, reason="bye")], (4001, "bye")),
+    ([ASKED, WebSocketError(4001, "another reason")], None),
+    ([ASKED, WebSocketError("no code")], None),
+    ([ASKED, ValueError()], None),
+    ([ValueError(), ASKED], None),
+    ([ASKED, KeyboardInterrupt()], None),
+    ([ASKED, LOST], (4001, "bye")),
+    ([THEIRS, ASKED], (4001, "bye")),
+    ([LOST, THEIRS], None),
+    ([LOST, ValueError()], None),
+]
+
+
+@pytest.mark.parametrize(("errors", "said"), CLOSING)
+def test_what_an_error_closes_with(errors: list[BaseException], said: tuple[int, str] | None) -> None:
+    assert closes_with(in_groups(*errors)) == said
+    if len(errors) == 1:
+        assert closes_with(errors[0]) == said
+
+
+async def test_a_cancelled_says_nothing_of_the_code() -> None:
+    assert closes_with(await cancelled()) is None
+    assert closes_with(in_groups(await cancelled(), await cancelled())) is None
+    assert closes_with(in_groups(await cancelled(), ASKED)) == (4001, "bye")
+    assert closes_with(in_groups(ASKED, await cancelled())) == (4001, "bye")
+    assert closes_with(in_groups(ValueError(), await cancelled())) is None
+
+
+def test_an_error_that_only_tells_that_connections_are_closed() -> None:
+    assert all(is_only_closed(error) for error in (LOST, THEIRS, in_groups(LOST), in_groups(LOST, THEIRS)))
+    others = (ASKED, in_groups(ASKED), in_groups(LOST, ASKED), ValueError(), in_groups(LOST, ValueError()))
+    assert not any(is_only_closed(error) for error in others)
 
 
 def test_a_breach_knows_its_code() -> None:

@@ -39,7 +39,7 @@ _NAMES = {
 }
 
 # RFC 6455 §7.4.1 with the registry's later entries: 1004 is undefined, 1005, 1006 and 1015 never travel.
-_RECEIVABLE = frozenset(_NAMES) - {NO_STATUS, ABNORMAL}
+_DEFINED = frozenset(_NAMES) - {NO_STATUS, ABNORMAL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +72,19 @@ def code_name(code: int) -> str:
     return "unknown"
 
 
-def is_receivable(code: int) -> bool:
-    """Tell whether a peer may put this code into a Close frame (RFC 6455 §7.4.2)."""
-    return code in _RECEIVABLE or 3000 <= code <= 4999
+def is_sendable(code: int) -> bool:
+    """Tell whether an endpoint may put this code into a Close frame (RFC 6455 §7.4)."""
+    return code in _DEFINED or 3000 <= code <= 4999
 
 
-def check_close(code: int | None, reason: str, *, registered: bool = False) -> None:
+def check_close(code: int | None, reason: str, *, name: str = "code", whatwg: bool = False) -> None:
     """Check what an application wants to close with, before anything is sent.
 
     Args:
-        code: 1000 or 3000 to 4999 (WHATWG ``close()``), or None for no code.
+        code: a code that may be sent: 1000 to 1003, 1007 to 1014 or 3000 to 4999; or None for no code.
         reason: at most 123 bytes of UTF-8, and only with a code.
-        registered: also allow the codes that RFC 6455 lets an endpoint send, 1001 or 1011 say. A server's own
-            goodbyes need them.
+        name: what the caller calls the argument ``code``.
+        whatwg: allow 1000 and 3000 to 4999 only, as a browser's ``close()`` does.
 
     Raises:
         TypeError: code is no int, or reason is no str.
@@ -97,11 +97,11 @@ def check_close(code: int | None, reason: str, *, registered: bool = False) -> N
             raise ValueError(f"reason {reason!r} needs a code: a Close frame has no reason without one")
         return
     if isinstance(code, bool) or not isinstance(code, int):
-        raise TypeError(f"code must be an int, not {type(code).__name__}")
+        raise TypeError(f"{name} must be an int, not {type(code).__name__}")
     code = operator.index(code)
-    if not (code == NORMAL or 3000 <= code <= 4999 or (registered and code in _RECEIVABLE)):
-        allowed = "a code of RFC 6455 §7.4.1 or" if registered else "1000 or"
-        raise ValueError(f"code {code} is not allowed: it must be {allowed} from 3000 to 4999")
+    if not is_sendable(code) or (whatwg and NORMAL < code < 3000):
+        allowed = "1000 or 3000 to 4999" if whatwg else "1000 to 1003, 1007 to 1014 or 3000 to 4999"
+        raise ValueError(f"{name} {code} is not allowed: it must be {allowed}")
     try:
         size = len(reason.encode())
     except UnicodeEncodeError:
@@ -111,8 +111,8 @@ def check_close(code: int | None, reason: str, *, registered: bool = False) -> N
 
 
 def truncate_reason(reason: str) -> str:
-    """Cut a reason of ours to what fits into a Close frame, never inside a character."""
-    return reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+    """Cut a reason that nobody has checked to what fits into a Close frame, never inside a character."""
+    return reason.encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore")
 
 
 def close_body(code: int | None, reason: str = "") -> bytes:

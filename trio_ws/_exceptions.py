@@ -28,24 +28,38 @@ from typing import TYPE_CHECKING, overload
 
 import trio
 
-from ._close import ABNORMAL, MESSAGE_TOO_BIG, NORMAL, PROTOCOL_ERROR, CloseInfo, check_close
+from ._close import (
+    ABNORMAL,
+    MESSAGE_TOO_BIG,
+    NORMAL,
+    PROTOCOL_ERROR,
+    CloseInfo,
+    check_close,
+    is_sendable,
+    truncate_reason,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Self
 
 
 class WebSocketError(Exception):
     """The root of all errors of this library; raised inside a connection's scope, it closes with its code.
 
+    It does so too when it comes out of a nursery inside the scope, alone in its exception groups. A server takes it for
+    no failure of its handler.
+
     It takes ``WebSocketError(close_code, reason)``, or a message first as any exception does:
     ``WebSocketError("bad move", close_code=4001, reason="cheating")``. A reason without a code means code 1000.
 
     Raises:
         TypeError: close_code is no int, or reason is no str.
-        ValueError: close_code is neither 1000 nor from 3000 to 4999, or reason is over 123 bytes of UTF-8.
+        ValueError: close_code is none that may be sent (1000 to 1003, 1007 to 1014, 3000 to 4999), or reason is over
+            123 bytes of UTF-8.
 
-    Source: WHATWG WebSockets, ``WebSocketError(message, {closeCode, reason})``; undici's class of that name.
+    Source: WHATWG WebSockets, ``WebSocketError(message, {closeCode, reason})``; undici's class of that name. Other
+    than theirs it takes every code that RFC 6455 §7.4 gives to endpoints.
     """
 
     close_code: int | None = None
@@ -67,7 +81,7 @@ class WebSocketError(Exception):
             close_code, reason = first, second
         if close_code is None and reason:
             close_code = NORMAL
-        check_close(close_code, reason)
+        check_close(close_code, reason, name="close_code")
         self.close_code = close_code
         self.reason = reason
         super().__init__(message or (f"{close_code} {reason}".rstrip() if close_code is not None else ""))
@@ -130,7 +144,8 @@ class ConnectionClosed(WebSocketError):
     Attributes:
         received: what the peer's Close frame said, None if there was none.
         sent: what our Close frame said, None if none was sent.
-        code: the code that was received; if there was none, the one sent by a side that closed by itself; else 1006.
+        code: the close code as RFC 6455 §7.1.5 defines it: the one that was received, else 1006. In
+            ConnectionClosedLocally, without a received one, the one that this side sent.
         reason: the text that belongs to code.
         was_clean: True when both Close frames went.
     """
@@ -191,6 +206,42 @@ class MessageTooBig(RemoteProtocolError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, MESSAGE_TOO_BIG)
+
+
+def closes_with(error: BaseException) -> tuple[int, str] | None:
+    """Tell with which code and reason a connection closes when this error leaves its block.
+
+    These are of a WebSocketError with a code that may be sent, also when it comes out of a nursery: alone in its
+    exception groups, however deep. Cancelled beside it is the nursery's doing, and ConnectionClosed what the other
+    tasks met, so neither counts.
+
+    Returns:
+        Code and reason; None if the error asks for none, or several errors ask for different ones.
+    """
+    raised = [leaf for leaf in leaves(error) if not isinstance(leaf, trio.Cancelled)]
+    decided = [leaf for leaf in raised if not isinstance(leaf, ConnectionClosed)] or raised
+    asked = {_asks_for(leaf) for leaf in decided}
+    return asked.pop() if len(asked) == 1 else None
+
+
+def _asks_for(error: BaseException) -> tuple[int, str] | None:
+    if isinstance(error, WebSocketError) and error.close_code is not None and is_sendable(error.close_code):
+        return error.close_code, truncate_reason(error.reason)
+    return None
+
+
+def is_only_closed(error: BaseException) -> bool:
+    """Tell whether nothing else was met than that connections are closed."""
+    return all(isinstance(leaf, ConnectionClosed) for leaf in leaves(error))
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Give an error, or what is in its exception groups instead of these."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from leaves(one)
+    else:
+        yield error
 
 
 def _describe(received: CloseInfo | None, sent: CloseInfo | None) -> str:

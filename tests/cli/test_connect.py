@@ -124,7 +124,7 @@ async def test_close_sends_a_code_and_a_reason(nursery: trio.Nursery, capfd: pyt
     url = await start_server(nursery, talk)
     async with standard_input(b"/close 4001 see you soon\nnever sent\n", ends=False):
         assert await run_command("connect", url) == 0
-    assert told(capfd) == ("", ["closed: 4001 (private use)"])
+    assert told(capfd) == ("", ["closed: 4001 (private use) 'see you soon'"])
     assert seen == ["4001 (private use) 'see you soon'"]
 
 
@@ -132,7 +132,7 @@ async def test_close_sends_a_code_and_a_reason(nursery: trio.Nursery, capfd: pyt
     ("line", "complaint"),
     [
         (b"/nope\x1b\n", "there is no command /nope\\x1b; /help tells those that are, and //TEXT sends /TEXT"),
-        (b"/close 1\n", "/close: code 1 is not allowed: it must be 1000 or from 3000 to 4999"),
+        (b"/close 1\n", "/close: code 1 is not allowed: it must be 1000 to 1003, 1007 to 1014 or 3000 to 4999"),
         (b"\xff\n", "the line is not UTF-8"),
     ],
 )

@@ -24,6 +24,7 @@ from trio_ws._cli.lines import Bye, Command, Help, InputError, Ping, Send, parse
         ("/close", Bye(1000, "")),
         ("/close 4000", Bye(4000, "")),
         ("/close 1000 see you soon", Bye(1000, "see you soon")),
+        ("/close 1011 out of memory", Bye(1011, "out of memory")),
         ("/help", Help()),
     ],
 )
@@ -41,7 +42,10 @@ def test_a_line_is_a_message_unless_it_begins_with_one_slash(line: str, command:
         ("/binary xy", "/binary: "),
         ("/close soon", "/close: 'soon' is not a close code"),
         ("/close \N{SUPERSCRIPT TWO}", "/close: '\N{SUPERSCRIPT TWO}' is not a close code"),
-        ("/close 1001", "/close: code 1001 is not allowed: it must be 1000 or from 3000 to 4999"),
+        (
+            "/close 1005",
+            "/close: code 1005 is not allowed: it must be 1000 to 1003, 1007 to 1014 or 3000 to 4999",
+        ),
         ("/close 1000 " + "x" * 124, "/close: reason has 124 bytes of UTF-8"),
     ],
 )

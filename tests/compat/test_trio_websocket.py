@@ -252,7 +252,7 @@ async def test_a_rejection_without_a_body(library: Library) -> None:
     assert (caught.value.status_code, caught.value.body) == (404, b"")
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1011, 3000, 4001])
+@pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, *range(1007, 1012), 3000, 4001])
 async def test_the_code_and_the_reason_of_a_close(library: Library, code: int) -> None:
     told: list[ours.CloseReason | None] = []
     ended = trio.Event()

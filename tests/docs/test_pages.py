@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import trio_ws
-from trio_ws._close import _NAMES, code_name, is_receivable
+from trio_ws._close import _NAMES, code_name, is_sendable
 from trio_ws.testing import _faults
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def test_each_attack_has_its_test(attack: str, test: str) -> None:
 
 def test_the_close_codes_are_all_there() -> None:
     told = {int(code): (name, travels == "yes") for code, name, travels in rows("topics/closing.md", "Codes")}
-    assert told == {code: (code_name(code), is_receivable(code)) for code in _NAMES}
+    assert told == {code: (code_name(code), is_sendable(code)) for code in _NAMES}
 
 
 def test_the_faults_are_all_there() -> None:

@@ -348,7 +348,7 @@ async def test_aclose_says_goodbye_and_waits_for_the_handlers() -> None:
             assert (await read_all(late)).startswith(b"HTTP/1.1 503 ")
             await late.aclose()
     assert repr(server) == "<WebSocketServer closed, 0 WebSockets>"
-    assert done == [CloseInfo(1012, "", was_clean=True)] * 2
+    assert done == [CloseInfo(1012, "restart", was_clean=True)] * 2
     await server.aclose()
     with pytest.raises(ValueError, match="code 1006"):
         await server.aclose(1006)

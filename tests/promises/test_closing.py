@@ -12,8 +12,15 @@ import trio.testing
 from wsproto.events import BytesMessage, TextMessage
 
 import trio_ws
-from trio_ws import CloseInfo, ConnectionClosed, ConnectionClosedError, ConnectionClosedLocally, ReadyState
-from trio_ws.testing import ChunkedStream, NoHalfClose, PartialWriteStream, StallAfter
+from trio_ws import (
+    CloseInfo,
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedLocally,
+    ReadyState,
+    WebSocketError,
+)
+from trio_ws.testing import ChunkedStream, NoHalfClose, PartialWriteStream, StallAfter, memory_websocket_pair
 
 from ..cancellation.scenes import SCENES, TCP_SCENES
 from ..raw import PING, TEXT, frame, reset
@@ -177,6 +184,38 @@ async def test_a_close_is_answered_with_its_code_and_reason(
                 with pytest.raises(ConnectionClosed) as caught:
                     await websocket.receive()
                 assert (caught.value.received, caught.value.sent) == (said, said)
+
+
+EVERY_CODE = [*range(1000, 1004), *range(1007, 1015), 3000, 3999, 4000, 4999]
+
+
+@pytest.mark.parametrize("http_version", ["1.1", "2"])
+async def test_every_code_of_an_endpoint_can_be_closed_with(
+    http_version: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    for code in EVERY_CODE:
+        async with memory_websocket_pair(http_version=http_version) as (client, server):
+            await client.aclose(code, "asked")
+            assert await server.wait_closed() == CloseInfo(code, "asked", was_clean=True)
+        async with memory_websocket_pair(http_version=http_version) as (client, server):
+            with pytest.raises(WebSocketError, match=f"^{code} raised$"):
+                async with server:
+                    raise WebSocketError(code, "raised")
+            assert await client.wait_closed() == CloseInfo(code, "raised", was_clean=True)
+
+
+async def test_a_server_says_goodbye_with_every_code_of_an_endpoint() -> None:
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        async with request.accept() as websocket:
+            await websocket.wait_closed()
+
+    for code in EVERY_CODE:
+        async with (
+            serving(partial(trio_ws.serve_websocket, handler, LOCALHOST, 0)) as server,
+            trio_ws.open_websocket(f"ws://{LOCALHOST}:{server.port}/") as websocket,
+        ):
+            await server.aclose(code, "closing time")
+            assert await websocket.wait_closed() == CloseInfo(code, "closing time", was_clean=True)
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)

@@ -14,7 +14,16 @@ import trio.testing
 from wsproto.events import CloseConnection, TextMessage
 
 import trio_ws
-from trio_ws import ConnectionClosedError, ConnectionClosedOK, Instrument, WebSocketError
+from trio_ws import (
+    CloseInfo,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    Instrument,
+    WebSocket,
+    WebSocketError,
+    WebSocketStream,
+)
+from trio_ws._util.nursery import BackgroundNursery
 from trio_ws._websocket.instrument import Instruments
 from trio_ws.testing import BreakAfter
 
@@ -26,9 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from trio_ws import WebSocket, WebSocketRequest
+    from trio_ws import WebSocketRequest
 
     Scope = AbstractAsyncContextManager[WebSocket]
+    Opening = Callable[[str], AbstractAsyncContextManager[WebSocket | WebSocketStream]]
 
 # Loose groups are trio's, and on their way out: what they do must not change what we do.
 strict_or_loose = pytest.mark.parametrize("strict", [True, False], ids=["strict", "loose"])
@@ -384,11 +394,29 @@ async def test_an_instrument_that_raises_disturbs_nobody(caplog: pytest.LogCaptu
     [
         (Boom(), 1011, True),
         (ExceptionGroup("several", [Boom(), Boom()]), 1011, True),
-        (WebSocketError(4000, "enough"), 4000, True),
+        (WebSocketError(4000, "enough"), 4000, False),
+        (WebSocketError(1013), 1013, False),
+        (ExceptionGroup("nursery", [ExceptionGroup("nursery", [WebSocketError(4000)])]), 4000, False),
+        (ExceptionGroup("nursery", [WebSocketError(4000), ConnectionClosedOK(None, None)]), 4000, False),
+        (ExceptionGroup("nursery", [WebSocketError(4000), Boom()]), 1011, True),
+        (ExceptionGroup("nursery", [WebSocketError(4000), WebSocketError(4001)]), 1011, True),
+        (WebSocketError("no code"), 1011, True),
         (ConnectionClosedOK(None, None), 1011, False),
         (ExceptionGroup("several", [ConnectionClosedOK(None, None)]), 1011, False),
     ],
-    ids=["error", "group", "code", "closed", "group of closed"],
+    ids=[
+        "error",
+        "group",
+        "code",
+        "code of the protocol's",
+        "code in groups",
+        "code beside closed",
+        "code beside an error",
+        "two codes",
+        "no code",
+        "closed",
+        "group of closed",
+    ],
 )
 async def test_what_a_handler_raises_ends_its_connection_and_nothing_else(
     error: Exception, code: int, logged: bool, caplog: pytest.LogCaptureFixture
@@ -409,3 +437,57 @@ async def test_what_a_handler_raises_ends_its_connection_and_nothing_else(
             assert await bystander.receive() == "hello"
         await until(lambda: not server.connections)
     assert [record.name for record in caplog.records] == ["trio_ws.server"] * logged
+
+
+@asynccontextmanager
+async def connect_in_a_nursery(url: str) -> AsyncGenerator[WebSocket, None]:
+    async with BackgroundNursery() as nursery, await trio_ws.connect_websocket(nursery, url) as websocket:
+        yield websocket
+
+
+@each_side
+@strict_or_loose
+@pytest.mark.parametrize("opening", [trio_ws.open_websocket, trio_ws.open_websocket_stream, connect_in_a_nursery])
+def test_a_code_that_comes_out_of_a_nursery_closes_with_it_and_leaves_as_it_came(
+    strict: bool, side: str, opening: Opening, caplog: pytest.LogCaptureFixture
+) -> None:
+    came: list[Exception] = []
+    closed: list[CloseInfo] = []
+
+    async def fail() -> None:
+        await trio.lowlevel.checkpoint()
+        raise WebSocketError(4001, "enough")
+
+    async def raise_in_nurseries() -> None:
+        try:
+            async with trio.open_nursery() as outer, trio.open_nursery() as inner:
+                inner.start_soon(fail)
+                outer.start_soon(trio.sleep_forever)
+        except Exception as error:
+            came.append(error)
+            raise
+
+    async def handler(request: WebSocketRequest) -> None:
+        accepted: AbstractAsyncContextManager[WebSocket | WebSocketStream] = request.accept()
+        if opening is trio_ws.open_websocket_stream:
+            accepted = request.accept_stream()
+        async with accepted as end:
+            await (raise_in_nurseries() if side == "server" else note_close(end))
+
+    async def note_close(end: WebSocket | WebSocketStream) -> None:
+        closed.append(await end.wait_closed())
+
+    async def main() -> None:
+        async with serving(partial(trio_ws.serve_websocket, handler, LOCALHOST, 0)) as server:
+            try:
+                async with opening(f"ws://{LOCALHOST}:{server.port}/") as end:
+                    await (raise_in_nurseries() if side == "client" else note_close(end))
+            except (WebSocketError, ExceptionGroup) as error:
+                left.append(error)
+
+    caplog.set_level(logging.INFO)
+    left: list[Exception] = []
+    trio.run(main, strict_exception_groups=strict)
+    assert [id(error) for error in left] == [id(error) for error in came if side == "client"]
+    assert closed == [CloseInfo(4001, "enough", was_clean=True)]
+    assert caplog.records == []

@@ -18,6 +18,7 @@ from trio_ws import (
     HTTPRequest,
     HTTPResponse,
     Limits,
+    WebSocketError,
     WebSocketRequest,
     wrap_client_stream,
 )
@@ -501,8 +502,12 @@ async def test_a_handler_that_used_a_closed_connection_is_500(handler: Handler) 
 
 @pytest.mark.parametrize(
     "error",
-    [ValueError("mine"), ExceptionGroup("", [ValueError("mine"), ConnectionClosedError(None, None)])],
-    ids=["one", "group"],
+    [
+        ValueError("mine"),
+        ExceptionGroup("", [ValueError("mine"), ConnectionClosedError(None, None)]),
+        ExceptionGroup("", [ValueError("mine"), WebSocketError(4001)]),
+    ],
+    ids=["one", "group", "group with a code"],
 )
 async def test_a_handler_that_raises_after_it_accepted_closes_with_1011_and_is_logged(
     error: Exception, caplog: pytest.LogCaptureFixture
@@ -517,6 +522,36 @@ async def test_a_handler_that_raises_after_it_accepted_closes_with_1011_and_is_l
     assert [(record.name, record.levelname) for record in caplog.records] == [("trio_ws.server", "ERROR")]
     assert caplog.records[0].exc_info is not None
     assert caplog.records[0].exc_info[1] is error
+
+
+async def raise_a_code(asked: WebSocketRequest) -> None:
+    async with asked.accept():
+        raise WebSocketError(4001, "bye")
+
+
+async def raise_a_code_around(asked: WebSocketRequest) -> None:
+    async with trio.open_nursery():
+        await raise_a_code(asked)
+
+
+@pytest.mark.parametrize("handler", [raise_a_code, raise_a_code_around])
+async def test_a_handler_that_closes_with_a_code_is_no_failure(
+    handler: Handler, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "trio_ws")
+    heard = await answer_to(request() + close_frame(4001, masked=True), handler)
+    assert frames(body(heard)) == [(CLOSE, (4001).to_bytes(2, "big") + b"bye")]
+    assert [(record.levelname, record.exc_info) for record in caplog.records] == [("DEBUG", None)]
+
+
+async def test_a_code_that_is_raised_before_there_is_something_to_close_is_500_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(asked: WebSocketRequest) -> None:
+        raise WebSocketError(4001, "bye")
+
+    assert status(await answer_to(request(), handler)) == 500
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
 async def receive(asked: WebSocketRequest) -> None:

@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -13,6 +14,9 @@ import trio.testing
 
 import trio_ws
 from trio_ws.testing import open_test_server
+
+if TYPE_CHECKING:
+    from trio_ws._server.service import Handler
 
 ROOT = Path(__file__).parents[2]
 
@@ -155,6 +159,41 @@ async def test_the_end_of_a_connection_is_no_failure_of_the_handler() -> None:
         trio_ws.open_websocket(server.url, ssl_context=server.ssl_context) as websocket,
     ):
         await websocket.aclose(4000)
+
+
+async def close_with_a_code(request: trio_ws.WebSocketRequest) -> None:
+    async with request.accept():
+        raise trio_ws.WebSocketError(4001, "bye")
+
+
+async def close_from_a_nursery(request: trio_ws.WebSocketRequest) -> None:
+    async with request.accept(), trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        raise trio_ws.WebSocketError(4001, "bye")
+
+
+@pytest.mark.parametrize("handler", [close_with_a_code, close_from_a_nursery])
+async def test_a_handler_that_closes_with_a_code_does_not_fail_the_test(
+    handler: Handler, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        open_test_server(handler) as server,
+        trio_ws.open_websocket(server.url, ssl_context=server.ssl_context) as websocket,
+    ):
+        assert await websocket.wait_closed() == trio_ws.CloseInfo(4001, "bye", was_clean=True)
+    assert caplog.records == []
+
+
+async def test_a_code_that_closes_nothing_fails_the_test(caplog: pytest.LogCaptureFixture) -> None:
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        raise trio_ws.WebSocketError(4001, "bye")
+
+    with caplog.at_level(logging.CRITICAL, "trio_ws"), pytest.raises(trio_ws.WebSocketError, match="4001 bye"):
+        async with open_test_server(handler, tls=False) as server:
+            with pytest.raises(trio_ws.HandshakeRejected):
+                async with trio_ws.open_websocket(server.url):
+                    pytest.fail("it was rejected")
+            await trio.sleep_forever()
 
 
 async def test_a_handler_that_does_not_end_is_given_up(autojump_clock: trio.testing.MockClock) -> None:

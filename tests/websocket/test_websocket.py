@@ -98,8 +98,8 @@ async def test_bad_arguments_send_nothing(autojump_clock: MockClock) -> None:
             websocket.send_nowait(None)  # type: ignore[arg-type]
         with pytest.raises(UnicodeEncodeError):
             await websocket.send("\ud800")
-        with pytest.raises(ValueError, match="code 1001 is not allowed"):
-            await websocket.aclose(1001)
+        with pytest.raises(ValueError, match="code 1004 is not allowed"):
+            await websocket.aclose(1004)
         with pytest.raises(ValueError, match="reason has"):
             await websocket.aclose(1000, "x" * 124)
         with pytest.raises(TypeError, match="code must be"):
@@ -124,7 +124,10 @@ class Problem(Exception):
         (trio_ws.MessageTooBig("too big"), 1009, "too big"),
         (trio_ws.ConnectionClosedError(CloseInfo(4001, "theirs"), None), 4001, "theirs"),
         (trio_ws.ConnectionClosedError(None, None), 1011, ""),
+        (trio_ws.HandshakeRejected(403, {}), 1011, ""),
         (ExceptionGroup("several", [Problem()]), 1011, ""),
+        (ExceptionGroup("", [ExceptionGroup("", [WebSocketError(4001, "bye")])]), 4001, "bye"),
+        (ExceptionGroup("", [WebSocketError(4001), Problem()]), 1011, ""),
         (trio.TooSlowError(), 1011, ""),
     ],
 )
@@ -164,6 +167,27 @@ async def test_leaving_the_block_by_cancellation_drops_the_connection(autojump_c
                 await websocket.receive()
         assert peer.heard() == [Close(CloseInfo(1001))]
         assert websocket.ready_state is ReadyState.CLOSED
+
+
+@pytest.mark.parametrize("is_client", [True, False])
+async def test_a_code_raised_while_the_block_is_cancelled_is_sent_without_waiting(
+    is_client: bool, autojump_clock: MockClock
+) -> None:
+    async def raise_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise WebSocketError(4001, "cleared")
+
+    async with one_side(is_client=is_client) as (websocket, peer):
+        before = trio.current_time()
+        with pytest.RaisesGroup(WebSocketError), trio.move_on_after(1):
+            async with websocket, trio.open_nursery() as nursery:
+                nursery.start_soon(raise_when_cancelled)
+                nursery.start_soon(trio.sleep_forever)
+        assert trio.current_time() == before + 1
+        assert peer.heard() == [Close(CloseInfo(4001, "cleared"))]
+        assert end_of(peer).closed
 
 
 async def test_what_can_wait_is_a_checkpoint(autojump_clock: MockClock) -> None:
@@ -283,7 +307,7 @@ async def test_a_block_left_by_the_connections_own_end_says_nothing_more(autojum
             async with websocket:
                 await websocket.receive()
         assert (caught.value.code, caught.value.reason) == (4001, "theirs")
-        assert peer.heard() == [Close(CloseInfo(4001))]
+        assert peer.heard() == [Close(CloseInfo(4001, "theirs"))]
 
 
 async def test_a_reason_too_long_to_pass_on_is_cut_between_characters(autojump_clock: MockClock) -> None:

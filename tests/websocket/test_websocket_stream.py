@@ -67,6 +67,9 @@ async def test_close_begins_the_closing_handshake(
     [
         (999, "", ValueError),
         (1001, "", ValueError),
+        (1003, "", ValueError),
+        (1006, "", ValueError),
+        (1011, "", ValueError),
         (2999, "", ValueError),
         (5000, "", ValueError),
         ("1000", "", TypeError),

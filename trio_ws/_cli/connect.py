@@ -45,7 +45,7 @@ else to standard error.
 Lines that begin with a slash are commands:
   /ping [PAYLOAD]          send a ping, tell the round trip
   /binary HEX              send a binary message
-  /close [CODE [REASON]]   close with a code, 1000 or 3000 to 4999, and end
+  /close [CODE [REASON]]   close with a code, 1000 by default, and end
   /help                    tell the commands
   //TEXT                   send /TEXT
 With --no-commands every line is sent as it is. A wrong command ends the

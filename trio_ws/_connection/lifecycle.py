@@ -209,13 +209,13 @@ class Lifecycle:
             self._wake_senders()
             self._poke()
 
-    def abandon(self) -> None:
-        """End now: say Close 1001 if that can be written without waiting, and drop the transport."""
+    def abandon(self, code: int = GOING_AWAY, reason: str = "") -> None:
+        """End now: send a Close if it can be written without waiting, and drop the transport."""
         goodbye = b""
         if self.is_open():
             self._local = True
             if not self.transport.congested:
-                goodbye = self.protocol.encode_close(GOING_AWAY)
+                goodbye = self.protocol.encode_close(code, reason)
         self.outbox.flush_now(goodbye)
         self.end()
 

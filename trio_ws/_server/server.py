@@ -109,8 +109,9 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
     waiting.
 
     A peer can never end the server. What a handler raises is logged to ``trio_ws.server`` and ends its connection only:
-    with HTTP status 500 before it has answered, with Close 1011 after; ConnectionClosed is no error. A request that
-    asks for no WebSocket is answered with 426 (405 unless it is GET or HEAD, and over HTTP/2), or by ``http_handler``.
+    with HTTP status 500 before it has answered, with Close 1011 after. ConnectionClosed is no error, and neither is a
+    WebSocketError with a code: raised after the request was accepted it closes with that code. A request that asks for
+    no WebSocket is answered with 426 (405 unless it is GET or HEAD, and over HTTP/2), or by ``http_handler``.
 
     Args:
         handler: ``async def handler(request: WebSocketRequest)``, run in a task of its own for each request.
@@ -252,14 +253,15 @@ class WebSocketServer:
         after ``close_timeout`` seconds is cancelled. Cancelled itself, it drops everything at once.
 
         Args:
-            code: what to close with: 1001 by default; 1012 says that the service restarts.
+            code: what to close with: 1000 to 1003, 1007 to 1014 or 3000 to 4999 (RFC 6455 §7.4). 1001 says that the
+                server goes away, 1012 that it restarts.
             reason: at most 123 bytes of UTF-8.
 
         Raises:
             TypeError: code is no int, or reason no str.
             ValueError: either breaks its rule. Nothing was done.
         """
-        check_close(code, reason, registered=True)
+        check_close(code, reason)
         self.stop_listening()
         self._service.refuse_new()
         self._service.websockets.goodbye = code, reason

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .._connection.handover import Handover
-from .._exceptions import ConnectionClosed
+from .._exceptions import closes_with, is_only_closed
 from .._net.http1 import Http1Exchange, Http2Preface, RequestHead, answer_bytes, read_request, send_answer
 from .._net.http2.connection import Http2Connection
 from .._net.http2.exchange import Http2Exchange, respond
@@ -363,14 +363,16 @@ class Service:
 
 
 def _log(request: WebSocketRequest, error: Exception) -> None:
-    if is_only_closed(error):
-        logger.debug("%.256r: %.256r", request, str(error))
-    else:
+    if is_failure(request, error):
         logger.error("handler failed on %.256r", request, exc_info=error)
+    else:
+        logger.debug("%.256r: %.256r", request, str(error))
 
 
-def is_only_closed(error: Exception) -> bool:
-    """Whether nothing worse happened than that a connection ended while it was used."""
-    if isinstance(error, ExceptionGroup):
-        return error.split(ConnectionClosed)[1] is None
-    return isinstance(error, ConnectionClosed)
+def is_failure(request: WebSocketRequest, error: Exception) -> bool:
+    """Tell whether a handler's error is more than the end of its connection.
+
+    That is no failure if a connection ended while it was used, or if the handler asked for it, by a WebSocketError with
+    a code. Before the request is answered there is nothing that such an error could close.
+    """
+    return not (is_only_closed(error) or (request.answered and closes_with(error) is not None))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .._close import INTERNAL_ERROR, NORMAL, check_close, is_receivable, truncate_reason
-from .._exceptions import WebSocketError
+from .._close import GOING_AWAY, INTERNAL_ERROR, NORMAL, check_close
+from .._exceptions import closes_with
 from .base import WebSocketBase, check_payload
 from .events import Events
 from .message_streams import IncomingMessage, OutgoingMessage
@@ -33,8 +33,10 @@ class WebSocket(WebSocketBase, trio.abc.Channel[str | bytes]):
     otherwise.
 
     As a context manager it closes when its block is left: normally with 1000; by a :exc:`WebSocketError` with a code
-    that may be sent, with that code and reason; by another exception with 1011; by cancellation, or any other exception
-    that is no ``Exception``, it is gone at once, and the peer gets Close 1001 if that could be written without waiting.
+    that may be sent, with that code and reason, also when it comes out of a nursery in the block, alone in its
+    exception groups; by another exception with 1011. By cancellation, or any other exception that is no ``Exception``,
+    it is gone at once, and the peer gets Close 1001 if that could be written without waiting; a WebSocketError in a
+    group with a Cancelled gives its own code and reason instead.
 
     Source: WHATWG WebSockets, undici's ``WebSocket``; messages and closing are RFC 6455 §5 to §7.
     """
@@ -194,7 +196,8 @@ class WebSocket(WebSocketBase, trio.abc.Channel[str | bytes]):
         once.
 
         Args:
-            code: 1000 or 3000 to 4999, or None for a Close frame without a code.
+            code: 1000 to 1003, 1007 to 1014 or 3000 to 4999 (RFC 6455 §7.4), or None for a Close frame without a
+                code.
             reason: at most 123 bytes of UTF-8.
 
         Raises:
@@ -210,11 +213,12 @@ class WebSocket(WebSocketBase, trio.abc.Channel[str | bytes]):
     async def __aexit__(  # noqa: ASYNC910  # a cancelled block must not wait again
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        said = (NORMAL, "") if exc is None else closes_with(exc)
         if exc is None or isinstance(exc, Exception):
             # Bounded by close_timeout; cancelled, it ends at once: nothing is shielded.
-            await self._connection.aclose(*_closing_words(exc))  # noqa: ASYNC102
+            await self._connection.aclose(*said or (INTERNAL_ERROR, ""))  # noqa: ASYNC102
         else:
-            self._connection.abandon()
+            self._connection.abandon(*said or (GOING_AWAY, ""))
 
     def _reporter(self, instruments: Instruments) -> Callable[[str, object], None]:
         def tell(what: str, detail: object) -> None:
@@ -238,12 +242,3 @@ def ping(websocket: WebSocket, payload: bytes | bytearray | memoryview = b"") ->
     Source: undici's ``ping(ws, payload)``.
     """
     websocket._connection.send_ping(check_payload(payload))
-
-
-def _closing_words(exc: Exception | None) -> tuple[int, str]:
-    """What to close with when a block was left by ``exc``."""
-    if exc is None:
-        return NORMAL, ""
-    if isinstance(exc, WebSocketError) and exc.close_code is not None and is_receivable(exc.close_code):
-        return exc.close_code, truncate_reason(exc.reason)
-    return INTERNAL_ERROR, ""

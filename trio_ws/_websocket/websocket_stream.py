@@ -74,7 +74,9 @@ class WebSocketStream(WebSocketBase):
         how it went, within ``close_timeout`` seconds.
 
         Args:
-            close_code: 1000 or 3000 to 4999; None is 1000 if there is a reason, else a Close frame without a code.
+            close_code: 1000 or 3000 to 4999, as WHATWG has it; None is 1000 if there is a reason, else a Close frame
+                without a code. Every other code that RFC 6455 §7.4 gives to endpoints is sent by raising
+                :exc:`WebSocketError` in the block.
             reason: at most 123 bytes of UTF-8.
 
         Raises:
@@ -83,7 +85,7 @@ class WebSocketStream(WebSocketBase):
         """
         if close_code is None and reason:
             close_code = NORMAL
-        check_close(close_code, reason)
+        check_close(close_code, reason, name="close_code", whatwg=True)
         self._connection.start_close(close_code, reason)
 
 

@@ -32,7 +32,7 @@ from .._close import (
     NO_STATUS,
     POLICY_VIOLATION,
     CloseInfo,
-    is_receivable,
+    is_sendable,
 )
 from .._exceptions import MessageTooBig, RemoteProtocolError
 from .frames import (
@@ -477,6 +477,6 @@ def _control_event(opcode: int, payload: bytes) -> Event:
     if len(payload) == 1:
         raise RemoteProtocolError("a Close frame with one byte")  # RFC 6455 §5.5.1
     code = int.from_bytes(payload[:2], "big")
-    if not is_receivable(code):
+    if not is_sendable(code):
         raise RemoteProtocolError(f"close code {code} must not be sent")  # RFC 6455 §7.4
     return Close(CloseInfo(code, _decode(payload[2:])))

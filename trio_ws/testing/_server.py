@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from .._exceptions import is_only_closed
 from .._server.server import serve_websocket
-from .._server.service import is_only_closed
+from .._server.service import is_failure
 from .._util.nursery import BackgroundNursery
 from .._websocket.start import SharedKeywords
 
@@ -90,7 +91,7 @@ async def open_test_server(
     It is ``serve_websocket`` with one difference: what a handler raises fails the test. It cancels the block and comes
     out of it as the handler raised it; what the block was about to raise becomes its context. The first exception
     counts; all are logged, and answered with 500 or Close 1011, as by any server. ConnectionClosed is no error here
-    either.
+    either, nor is a WebSocketError with a code after the request was accepted.
 
     Left normally, the server closes as ``WebSocketServer.aclose`` does: it waits for the handlers, so that what
     they raise at their end is not lost, but for ``close_timeout`` seconds at most. Left by an exception or by
@@ -118,7 +119,7 @@ async def open_test_server(
         try:
             await handler(request)
         except Exception as error:
-            if not is_only_closed(error):
+            if is_failure(request, error):
                 failures.append(error)
                 scope.cancel()
             raise

@@ -189,7 +189,7 @@ class WebSocketConnection(trio.abc.AsyncResource):
             ValueError: code may not be sent.
         """
         text = truncate_reason(reason or "")
-        check_close(code, text, registered=True)
+        check_close(code, text)
         await self.websocket._connection.aclose(code, text)
 
     def __str__(self) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ..._close import INTERNAL_ERROR, NORMAL
+from ..._exceptions import closes_with
 from ..._server import server as ours
 from ..._util.nursery import BackgroundNursery
 from ._connection import (
@@ -120,10 +121,10 @@ class WebSocketRequest:
         """
         await self._request.reject(status_code, added_headers(extra_headers), body or b"")
 
-    async def _close(self, code: int) -> None:
+    async def _close(self, code: int, reason: str) -> None:
         """Close what was accepted."""
         if self._accepted is not None:
-            await self._accepted._connection.aclose(code, "")
+            await self._accepted._connection.aclose(code, reason)
 
 
 class WebSocketServer:
@@ -131,7 +132,7 @@ class WebSocketServer:
 
     Args:
         handler: ``async def handler(request: WebSocketRequest)``. What it raises ends its connection with Close 1011,
-            and is logged to ``trio_ws.server``.
+            and is logged to ``trio_ws.server``; a :exc:`trio_ws.WebSocketError` with a code closes with that code.
         listeners: what to serve.
         handler_nursery: where the tasks of connections live; None: in one of the server's own.
         message_queue_size: as in ``open_websocket``.
@@ -229,10 +230,11 @@ class WebSocketServer:
             try:
                 await self._handler(theirs)
             except Exception as error:
-                await theirs._close(INTERNAL_ERROR)  # noqa: ASYNC120  # cancelled, nobody asks why it closed
+                code, reason = closes_with(error) or (INTERNAL_ERROR, "")
+                await theirs._close(code, reason)  # noqa: ASYNC120  # cancelled, nobody asks why it closed
                 if not _is_only_closed(error):
                     raise
-            await theirs._close(NORMAL)
+            await theirs._close(NORMAL, "")
 
 
 def _is_only_closed(error: Exception) -> bool:
