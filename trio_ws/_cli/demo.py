@@ -323,9 +323,8 @@ class _Demo:
     async def _show_closing(self) -> None:
         self._screen.heading("Closing, and how each side saw it")
         self._screen.line(f"  {'':<16}{'client':<{_COLUMN}}server")
-        # The answer to a Close repeats its code and not its reason, so only the other side gets to see that.
-        await self._show_end("client closes", "/echo", (_ended(3000), _ended(3000, "that is all")), _close)
-        await self._show_end("server closes", "/enough", (_ended(4000, "enough"), _ended(4000)))
+        await self._show_end("client closes", "/echo", (_ended(3000, "all done"), _ended(3000, "all done")), _close)
+        await self._show_end("server closes", "/enough", (_ended(4000, "enough"), _ended(4000, "enough")))
         await self._show_end("handler raises", "/bug", (_ended(1011), _ended(1011)))
         await self._show_end("server stops", "/echo", (_ended(1001), _ended(1001)), lambda _: self._server.aclose())
         logged = [str(record.exc_info[1]) for record in self._log if record.exc_info]
@@ -350,7 +349,7 @@ class _Demo:
 
 
 async def _close(websocket: WebSocket) -> None:
-    await websocket.aclose(3000, "that is all")
+    await websocket.aclose(3000, "all done")
 
 
 def _ended(code: int, reason: str = "") -> CloseInfo:

@@ -26,5 +26,5 @@ async def show_stream(screen: Screen, check: Callable[[bool, str], None], url: s
         screen.fact("readable", f"{', '.join(map(repr, echoes))}, as they were written into writable")
         stream.close(3001, "read enough")
         info = await stream.wait_closed()
-    check(info == CloseInfo(3001, was_clean=True), f"the stream was closed with {info}")
+    check(info == CloseInfo(3001, "read enough", was_clean=True), f"the stream was closed with {info}")
     screen.fact("closed", str(info))
