@@ -47,8 +47,10 @@ class CloseInfo:
     """How a connection ended, or what one Close frame said.
 
     Attributes:
-        code: the close code; 1005 when a Close frame carried none, 1006 when there was no Close frame.
-        reason: the text that came with it, "" if none.
+        code: the close code that the peer sent, 1005 when its Close frame carried none. If it sent no Close frame: the
+            code with which this side failed the connection, when the peer broke a rule, passed a limit or did not
+            answer (RFC 6455 §7.1.7); else 1006.
+        reason: the text that belongs to the code, "" if none.
         was_clean: True when both sides sent a Close frame (WHATWG ``CloseEvent.wasClean``).
     """
 

@@ -145,7 +145,8 @@ class ConnectionClosed(WebSocketError):
         received: what the peer's Close frame said, None if there was none.
         sent: what our Close frame said, None if none was sent.
         code: the close code as RFC 6455 §7.1.5 defines it: the one that was received, else 1006. In
-            ConnectionClosedLocally, without a received one, the one that this side sent.
+            ConnectionClosedLocally, without a received one, the one that this side sent. What this side sent when it
+            failed the connection is ``sent``, and ``__cause__`` says why.
         reason: the text that belongs to code.
         was_clean: True when both Close frames went.
     """

@@ -164,6 +164,7 @@ ENDS = {
         code=1006,
         sent=CloseInfo(1002, "protocol error: opcode 0x3 is reserved"),
         cause="RemoteProtocolError('opcode 0x3 is reserved')",
+        info=CloseInfo(1002, "protocol error: opcode 0x3 is reserved"),
     ),
 }
 
@@ -225,7 +226,7 @@ async def test_each_breach_is_told_to_the_peer_and_is_the_cause(
         assert cause.close_code == code
         assert str(cause) in reason
         end_of(peer).end()
-        assert await websocket.wait_closed() == CloseInfo(1006)
+        assert await websocket.wait_closed() == CloseInfo(code, reason)
 
 
 async def test_a_flood_of_control_frames_is_told_to_the_peer_and_is_the_cause(autojump_clock: MockClock) -> None:
@@ -241,7 +242,7 @@ async def test_a_flood_of_control_frames_is_told_to_the_peer_and_is_the_cause(au
 async def test_a_peer_that_is_given_up_is_told_1011_and_left_at_once(autojump_clock: MockClock) -> None:
     async with one_side(keepalive=Keepalive(interval=3, timeout=2)) as (websocket, peer):
         before = trio.current_time()
-        assert await websocket.wait_closed() == CloseInfo(1006)
+        assert await websocket.wait_closed() == CloseInfo(1011, "internal error: no answer to a keepalive ping")
         assert trio.current_time() == before + 5
         assert peer.heard()[1:] == [Close(CloseInfo(1011, "internal error: no answer to a keepalive ping"))]
         assert end_of(peer).closed
@@ -256,7 +257,7 @@ async def test_a_peer_that_does_not_read_is_given_up_too(autojump_clock: MockClo
         end_of(peer).room = 0
         await websocket.send("stuck")
         before = trio.current_time()
-        assert await websocket.wait_closed() == CloseInfo(1006)
+        assert await websocket.wait_closed() == CloseInfo(1011, "internal error: no answer to a keepalive ping")
         assert trio.current_time() == before + 5
 
 

@@ -68,7 +68,7 @@ async def test_a_dead_peer_is_found_after_interval_and_timeout(keepalive: Keepal
         assert caught.value.sent is not None
         assert caught.value.sent.code == 1011
         with trio.fail_after(2.1):
-            assert (await websocket.wait_closed()).code == 1006
+            assert await websocket.wait_closed() == caught.value.sent
 
 
 async def test_a_dead_peer_is_found_whatever_the_application_does(autojump_clock: MockClock) -> None:

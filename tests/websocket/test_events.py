@@ -8,7 +8,7 @@ from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 import trio_ws
 from tests.connection.sides import end_of, one_side
-from trio_ws import CloseEvent, ErrorEvent, MessageEvent, OpenEvent
+from trio_ws import CloseEvent, CloseInfo, ErrorEvent, MessageEvent, OpenEvent
 
 
 async def test_a_clean_life_is_open_messages_close(autojump_clock: MockClock) -> None:
@@ -50,7 +50,11 @@ async def test_a_breach_is_an_error_with_its_cause(autojump_clock: MockClock) ->
         _, error, close = [event async for event in websocket.events()]
         assert isinstance(error, ErrorEvent)
         assert isinstance(error.error.__cause__, trio_ws.RemoteProtocolError)
-        assert close == CloseEvent(1006, "", False)
+        assert str(error.error) == (
+            "no Close frame received; sent 1002 (protocol error) 'protocol error: opcode 0x3 is reserved'"
+        )
+        assert close == CloseEvent(1006, "", False)  # as in a browser
+        assert websocket.close_info == CloseInfo(1002, "protocol error: opcode 0x3 is reserved")
 
 
 async def test_our_own_close_is_told_when_the_connection_has_ended(autojump_clock: MockClock) -> None:

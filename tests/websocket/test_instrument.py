@@ -131,7 +131,7 @@ async def test_an_instrument_hears_of_a_breach_with_the_breach(autojump_clock: M
         await websocket.wait_closed()
     assert recorder.heard[1:] == [
         ("error", "RemoteProtocolError('opcode 0x3 is reserved')"),
-        ("close", CloseInfo(1006)),
+        ("close", CloseInfo(1002, "protocol error: opcode 0x3 is reserved")),
     ]
 
 

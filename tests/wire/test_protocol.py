@@ -220,6 +220,24 @@ def test_a_breach_is_kept_and_told_and_the_rest_is_thrown_away() -> None:
         CloseInfo(1002, "protocol error: opcode 0x3 is reserved"),
     )
     assert read(side, good) == []
+    side.lose()
+    assert side.close_info == CloseInfo(1002, "protocol error: opcode 0x3 is reserved", was_clean=False)
+
+
+def test_a_breach_in_the_answer_to_our_close_tells_how_it_ended() -> None:
+    side = protocol()
+    side.encode_close(4000, "ours")
+    assert read(side, b"\x83\x80") == []
+    assert (side.close_sent, side.close_info) == (
+        CloseInfo(4000, "ours"),
+        CloseInfo(1002, "protocol error: opcode 0x3 is reserved"),
+    )
+
+
+def test_a_close_that_came_counts_more_than_a_breach_after_it() -> None:
+    side = in_state(State.CLOSE_RECEIVED)
+    side.encode_failure(RemoteProtocolError("late", 1008))
+    assert side.close_info == CloseInfo(1000, "", was_clean=True)
 
 
 def test_a_long_reason_of_ours_is_cut() -> None:

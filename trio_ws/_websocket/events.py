@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from .._close import ABNORMAL
 from .._exceptions import ConnectionClosed
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class CloseEvent:
     """The connection has ended: the last event.
 
     Attributes:
-        code: the close code; 1005 when the peer's Close frame carried none, 1006 when there was no Close frame.
+        code: the close code, as a browser tells it: 1005 when the peer's Close frame carried none, 1006 when the peer
+            sent no Close frame. Then the ErrorEvent before this one says why, and so does ``close_info``.
         reason: the text that came with it, "" if none.
         was_clean: True when both sides sent a Close frame.
     """
@@ -82,10 +84,12 @@ class Events:
             except ConnectionClosed as error:
                 closed = error
             await self._connection.wait_ended()
-            info = self._connection.protocol.close_info
-            self._next = [CloseEvent(info.code, info.reason, info.was_clean)]
-            if self._connection.protocol.close_received is None:
-                self._next.append(ErrorEvent(closed))
+            protocol = self._connection.protocol
+            received = protocol.close_received
+            if received is not None:
+                self._next = [CloseEvent(received.code, received.reason, protocol.close_info.was_clean)]
+            else:
+                self._next = [CloseEvent(ABNORMAL, "", was_clean=False), ErrorEvent(closed)]
         event = self._next.pop()
         if isinstance(event, CloseEvent):
             self._next = None

@@ -102,11 +102,17 @@ class WebSocketProtocol:
 
     @property
     def close_info(self) -> CloseInfo:
-        """How the connection ended, if it ended now (WHATWG CloseEvent: 1006 where no Close was received)."""
-        if self.close_received is None:
-            return CloseInfo()
-        clean = self.close_sent is not None
-        return CloseInfo(self.close_received.code, self.close_received.reason, was_clean=clean)
+        """How the connection ended, if it ended now.
+
+        Without a Close of the peer's the code is 1006 (RFC 6455 §7.1.5), which says nothing. So after a failure it is
+        what :meth:`encode_failure` tells the peer.
+        """
+        received = self.close_received
+        if received is not None:
+            return CloseInfo(received.code, received.reason, was_clean=self.close_sent is not None)
+        if self.failure is not None:
+            return CloseInfo(self.failure.close_code, _failure_reason(self.failure))
+        return CloseInfo()
 
     @property
     def reads(self) -> bool:
@@ -270,5 +276,8 @@ class WebSocketProtocol:
     def encode_failure(self, failure: RemoteProtocolError) -> bytes:
         """Write the Close that tells the peer what it did wrong, and stop listening (RFC 6455 §7.1.7)."""
         self.failure = failure
-        code = failure.close_code
-        return self.encode_close(code, truncate_reason(f"{code_name(code)}: {failure}"))
+        return self.encode_close(failure.close_code, _failure_reason(failure))
+
+
+def _failure_reason(failure: RemoteProtocolError) -> str:
+    return truncate_reason(f"{code_name(failure.close_code)}: {failure}")
