@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trio_ws import Limits, RemoteProtocolError
+from trio_ws import Limits, MessageTooBig, RemoteProtocolError
 from trio_ws._wire.deflate import Deflater, Inflater
 from trio_ws._wire.frames import Opcode, frame_bytes
 from trio_ws._wire.reader import Close, Event, MessageReader, Piece, Ping, Start
@@ -137,11 +137,96 @@ def test_what_was_asked_for_can_be_taken_back() -> None:
     reader = MessageReader(masked=False, limits=Limits())
     reader.stream_next()
     reader.stream_next()
-    reader.stream_less()
+    reader.stream_at_most(1)
+    reader.stream_at_most(2)  # no more than were asked for
     events: list[Event] = []
     reader.feed(frame_bytes(Opcode.TEXT, b"one", masked=False) * 2)
     reader.read_into(events, 256)
     assert events == [Start(True), Piece("one", True), "one"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    text=st.text(max_size=300),
+    is_text=st.booleans(),
+    edges=st.lists(st.integers(0, 1000), max_size=4),
+    cuts=st.lists(st.integers(0, 10**6), min_size=1, max_size=5),
+    compressed=st.booleans(),
+    masked=st.booleans(),
+    calls=st.integers(1, 6),
+    again=st.booleans(),
+)
+def test_a_message_whose_pieces_nobody_wants_any_more_is_given_whole(
+    text: str,
+    is_text: bool,
+    edges: list[int],
+    cuts: list[int],
+    compressed: bool,
+    masked: bool,
+    calls: int,
+    again: bool,
+) -> None:
+    payload = text.encode()
+    places = [0, *sorted(edge % (len(payload) + 1) for edge in edges), len(payload)]
+    parts = [payload[start:stop] for start, stop in itertools.pairwise(places)]
+    data = frames(parts, text=is_text, compressed=compressed, masked=masked)
+    data += frame_bytes(Opcode.BINARY, b"next", masked=masked)
+    reads = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    reader = MessageReader(masked=masked, limits=Limits(), inflater=Inflater(12, no_context_takeover=False))
+    reader.stream_next()
+    events: list[Event] = []
+    for start, stop in itertools.pairwise(reads):
+        reader.feed(data[start:stop])
+        while reader.read_into(events, 256):
+            pass
+        calls -= 1
+        if not calls and events and not any(isinstance(event, Piece) and event.final for event in events):
+            given = [event.data for event in events if isinstance(event, Piece)]
+            reader.stream_no_more("".join(map(str, given)) if is_text else b"".join(map(bytes, given)))  # type: ignore[arg-type]
+            events.clear()
+            if again and (first := reader.stream_next()):
+                events.append(first)
+    *events, last = events
+    assert last == b"next"
+    assert (events[0] if len(events) == 1 else join(events)) == (text if is_text else payload)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("size", [1000, 1001])
+def test_a_message_that_is_given_whole_after_all_has_the_limits_of_one(size: int, compressed: bool) -> None:
+    """Before and after the rest of it has come: what was given already counts, and what a header announces."""
+    for given in (10, size):
+        inflater = Inflater(12, no_context_takeover=False)
+        reader = MessageReader(masked=False, limits=Limits(max_message_size=1000), inflater=inflater)
+        reader.stream_next()
+        data = frames([bytes(10), bytes(size - 10), b""], text=False, compressed=compressed, masked=False)
+        events: list[Event] = []
+        while sum(len(event.data) for event in events if isinstance(event, Piece)) < given:
+            reader.feed(data[:1])
+            data = data[1:]
+            reader.read_into(events, 256)
+        pieces = [event.data for event in events if isinstance(event, Piece)]
+        events.clear()
+        message = b"".join(map(bytes, pieces))  # type: ignore[arg-type]
+        if size > 1000:
+            with pytest.raises(MessageTooBig):
+                reader.stream_no_more(message)
+                reader.read_into(events, 256, math.inf, data)
+            assert events == []
+        else:
+            reader.stream_no_more(message)
+            reader.read_into(events, 256, math.inf, data)
+            assert events == [bytes(size)]
+
+
+def test_what_a_frame_has_announced_counts_when_its_message_is_given_whole() -> None:
+    reader = MessageReader(masked=False, limits=Limits(max_message_size=1000))
+    reader.stream_next()
+    events: list[Event] = []
+    reader.feed(frame_bytes(Opcode.BINARY, bytes(1001), masked=False)[:100])
+    reader.read_into(events, 256)
+    with pytest.raises(MessageTooBig, match="message of 1001 bytes"):
+        reader.stream_no_more(bytes(96))
 
 
 def test_a_second_message_asked_for_while_one_is_given_is_the_next() -> None:

@@ -1,4 +1,12 @@
-"""Messages that are received in pieces: who has asked for one, and what has come of it."""
+"""Messages that are received in pieces: what has come of each, and who has it.
+
+Rules:
+
+1. A message that begins in pieces is *unclaimed*. Nothing is handed to a task that waits: it is woken, looks, and
+   claims the message in the same step. So a task that is cancelled meanwhile leaves the message to the next one.
+2. There is one unclaimed message at most, the newest. When its last piece comes before anybody has claimed it, it is
+   an ordinary message, and the connection keeps it with those.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +20,18 @@ from .._wire.speedups import weigh
 
 @dataclass(slots=True, eq=False)
 class Incoming:
-    """One message: asked for, begun, finished, and given up by whoever asked for it."""
+    """One message: what has come of it, and who waits for more of it.
 
-    begun: bool = False
-    is_text: bool = False
+    Attributes:
+        finished: its last piece has come.
+        given_up: the block that had claimed it was left.
+    """
+
+    is_text: bool
     finished: bool = False
     given_up: bool = False
     pieces: deque[str | bytes] = field(default_factory=deque)
     waiting: Waiters = field(default_factory=Waiters)
-
-    def begin(self, *, is_text: bool) -> None:
-        """Note that it has begun."""
-        self.begun = True
-        self.is_text = is_text
-        self.waiting.unpark_all()
 
     def add(self, piece: Piece) -> int:
         """Keep a piece of it; return how many bytes wait now that did not before."""
@@ -45,32 +51,51 @@ class Incoming:
         """Bytes of its pieces that wait, as :func:`weigh` counts them."""
         return sum(map(weigh, self.pieces))
 
+    def join(self) -> str | bytes:
+        """Put its pieces together."""
+        if self.is_text:
+            return "".join(piece for piece in self.pieces if isinstance(piece, str))
+        return b"".join(piece for piece in self.pieces if isinstance(piece, bytes))
+
 
 class MessageAssembler:
-    """Where those wait who want a message in pieces: first come, first served.
+    """The messages of one connection that come in pieces.
 
     Attributes:
-        asking: who waits for a message to begin.
+        asking: how many tasks wait for a message to begin in pieces.
+        unclaimed: the message in the making, while no block has claimed it.
     """
 
-    __slots__ = ("_current", "_known", "asking")
+    __slots__ = ("_current", "_known", "asking", "unclaimed")
 
     def __init__(self) -> None:
-        self.asking: list[Incoming] = []
+        self.asking = 0
+        self.unclaimed: Incoming | None = None
         self._current: Incoming | None = None  # the message in the making
-        self._known: list[Incoming] = []  # begun, and not left by whoever has it
+        self._known: list[Incoming] = []  # claimed, and not left
 
-    def begin(self, start: Start, incoming: Incoming | None = None) -> None:
-        """Give the message that begins to ``incoming``, or to who has asked first."""
-        self._current = self.asking.pop(0) if incoming is None else incoming
-        self._known.append(self._current)
-        self._current.begin(is_text=start.is_text)
+    def begin(self, start: Start) -> None:
+        """Note that a message begins."""
+        self._current = self.unclaimed = Incoming(start.is_text)
 
-    def put(self, message: str | bytes, incoming: Incoming) -> int:
-        """Give ``incoming`` a whole message; return how many bytes wait so."""
+    def take_unclaimed(self) -> Incoming:
+        """Take the unclaimed message, which there is."""
+        incoming, self.unclaimed = self.unclaimed, None
+        assert incoming is not None
+        return incoming
+
+    def claim(self) -> Incoming:
+        """Take the unclaimed message, which there is, for a block that must :meth:`leave` it."""
+        incoming = self.take_unclaimed()
         self._known.append(incoming)
-        incoming.begin(is_text=isinstance(message, str))
-        return incoming.add(Piece(message, final=True))
+        return incoming
+
+    def claim_whole(self, message: str | bytes) -> Incoming:
+        """Make a whole message one that is given in pieces, of which there is one, and claim it."""
+        incoming = Incoming(isinstance(message, str))
+        incoming.add(Piece(message, final=True))
+        self._known.append(incoming)
+        return incoming
 
     def deliver(self, piece: Piece) -> int:
         """Hand on a piece of the message in the making; return how many bytes wait now that did not before."""
@@ -88,11 +113,12 @@ class MessageAssembler:
 
     def drop(self) -> None:
         """Drop what waits: this side has closed."""
+        self.unclaimed = None
         for incoming in self._known:
             incoming.pieces.clear()
             incoming.finished = False
 
     def wake(self) -> None:
-        """Have everyone look again."""
-        for incoming in (*self.asking, *self._known):
+        """Have every block that has a message look again."""
+        for incoming in self._known:
             incoming.waiting.unpark_all()

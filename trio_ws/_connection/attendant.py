@@ -122,7 +122,7 @@ class Attendant:
                 # As _wait(), which it does not call, for the same reason.
                 with trio.CancelScope(deadline=deadline, shield=shield):
                     await (connection.read_more() if read else self._park())
-                if read and connection.received:
+                if read and (connection.received or connection.assembler.unclaimed is not None):
                     # Somebody will come for it, and may go on reading.
                     connection.wake_receiver()
                     self.arm()

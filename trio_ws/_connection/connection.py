@@ -194,7 +194,9 @@ class Connection(Lifecycle):
             while not self._inbox:
                 if self.protocol.state is not OPEN and not self.can_receive():  # OPEN can receive
                     await self.raise_closed()
-                if self.reading or self.stalled:
+                if self.assembler.unclaimed is not None:
+                    await self._want_whole()
+                elif self.reading or self.stalled:
                     await self._receivers.park()
                 elif self._more:
                     await self.read_more()
@@ -221,12 +223,44 @@ class Connection(Lifecycle):
             return self.take()
         if not self.can_receive():
             raise self.closed_error()
+        if self.assembler.unclaimed is not None and not self.assembler.asking:
+            self._stream_no_more()
         if not self.reading and not self.stalled:
             if (message := self._read_whole()) is not None:
                 return message
             if self._inbox:
                 return self.take()
         raise trio.WouldBlock
+
+    async def wait_for_message(self) -> None:
+        """Wait until a message is here or has begun, in pieces, or until nothing comes any more.
+
+        Nothing is taken: the caller claims it before any other task can run.
+        """
+        assembler = self.assembler
+        assembler.asking += 1
+        try:
+            await self.read_until(lambda: self.has_message or assembler.unclaimed is not None, self._receivers)
+        finally:
+            assembler.asking -= 1
+            self.protocol.stream_at_most(assembler.asking)
+
+    async def _want_whole(self) -> None:
+        """Have the message in the making given whole, unless a task waits that asked for its pieces."""
+        if self.assembler.asking:
+            self._receivers.unpark()
+            await self._receivers.park()
+        else:
+            self._stream_no_more()
+
+    def _stream_no_more(self) -> None:
+        """Give the unclaimed message back to the reader: no limit on its size must hold only for pieces."""
+        incoming = self.assembler.take_unclaimed()
+        self.let_go(incoming.size)
+        try:
+            self.protocol.stream_no_more(incoming.join())
+        except RemoteProtocolError as failure:
+            self.fail(failure)
 
     async def read_until(self, ready: Callable[[], bool], waiting: Waiters) -> None:
         """Read until ``ready()``, or until nothing comes any more; park in ``waiting`` while others read."""
@@ -387,11 +421,17 @@ class Connection(Lifecycle):
             self._begin_closing()
 
     def _deliver_piece(self, event: Start | Piece) -> None:
+        assembler = self.assembler
         if isinstance(event, Start):
-            self.assembler.begin(event)
+            assembler.begin(event)
         elif not self._dropping:
-            self._inbox_size += self.assembler.deliver(event)
+            self._inbox_size += assembler.deliver(event)
             self.counters.messages_received += event.final
+            if event.final and assembler.unclaimed is not None:
+                incoming = assembler.take_unclaimed()
+                message = incoming.join()
+                self._inbox.append(message)
+                self._inbox_size += weigh(message) - incoming.size
 
     def _limit_control_frames(self) -> None:
         if not self._control_frames.take(trio.current_time()):

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import trio
 
 from .._close import INTERNAL_ERROR
-from .._connection.assembler import Incoming
 from .._exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
 from .._wire.frames import Opcode
 from .._wire.speedups import weigh
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from .._connection.assembler import Incoming
     from .._connection.connection import Connection
 
 _Utf8Decoder = codecs.getincrementaldecoder("utf-8")
@@ -144,39 +144,36 @@ class IncomingMessage:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._incoming = Incoming()
+        self._incoming: Incoming | None = None
 
     @property
     def binary(self) -> bool:
-        """Whether the message is binary, or else text."""
-        return not self._incoming.is_text
+        """Whether the message is binary, or else text; to be asked inside the block."""
+        return not self._claimed().is_text
+
+    def _claimed(self) -> Incoming:
+        if self._incoming is None:
+            raise trio.ClosedResourceError("the block of this message has not been entered")
+        return self._incoming
 
     async def __aenter__(self) -> Self:
-        connection, incoming = self._connection, self._incoming
+        connection, assembler = self._connection, self._connection.assembler
         await trio.lowlevel.checkpoint()
+        if not connection.has_message and assembler.unclaimed is None and connection.can_receive():
+            if start := connection.protocol.stream_next():
+                assembler.begin(start)
+                connection.understand()  # what is held of it
+            else:
+                await connection.wait_for_message()
+        # No checkpoint from here on: what was there could have been taken by another task.
         if connection.has_message:
-            connection.let_go(-connection.assembler.put(connection.take(), incoming))  # it waits again
-        elif not connection.can_receive():
-            raise connection.closed_error()
-        elif start := connection.protocol.stream_next():
-            connection.assembler.begin(start, incoming)
-            connection.understand()  # what is held of it
+            self._incoming = assembler.claim_whole(connection.take())
+            connection.let_go(-self._incoming.size)  # it waits again
+        elif assembler.unclaimed is not None and connection.can_receive():
+            self._incoming = assembler.claim()
         else:
-            await self._ask()
-        return self
-
-    async def _ask(self) -> None:
-        """Wait for the next message to begin."""
-        connection, incoming = self._connection, self._incoming
-        connection.assembler.asking.append(incoming)
-        try:
-            await connection.read_until(lambda: incoming.begun, incoming.waiting)
-        finally:
-            if not incoming.begun:
-                connection.assembler.asking.remove(incoming)
-                connection.protocol.stream_less()
-        if not incoming.begun:
             raise connection.closed_error()
+        return self
 
     def __aiter__(self) -> Self:
         return self
@@ -189,7 +186,7 @@ class IncomingMessage:
             ConnectionClosedLocally: this side closed it.
             trio.ClosedResourceError: the block has been left.
         """
-        connection, incoming = self._connection, self._incoming
+        connection, incoming = self._connection, self._claimed()
         if incoming.is_ready():
             await trio.lowlevel.checkpoint()
         else:
@@ -214,6 +211,6 @@ class IncomingMessage:
     async def __aexit__(  # noqa: ASYNC910  # a cancelled block must not wait again
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._connection.let_go(self._connection.assembler.leave(self._incoming))
+        self._connection.let_go(self._connection.assembler.leave(self._claimed()))
         if exc is None:
             await trio.lowlevel.checkpoint()  # noqa: ASYNC102  # it may be cancelled: nothing is left to do

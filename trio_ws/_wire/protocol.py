@@ -168,9 +168,20 @@ class WebSocketProtocol:
         """Give the next message in pieces, a Start and then Pieces; returns the Start if it has begun."""
         return self._reader.stream_next()
 
-    def stream_less(self) -> None:
-        """Take one :meth:`stream_next` back whose message has not begun."""
-        self._reader.stream_less()
+    def stream_at_most(self, count: int) -> None:
+        """Give no more than ``count`` of the messages that follow in pieces, whatever :meth:`stream_next` asked for."""
+        self._reader.stream_at_most(count)
+
+    def stream_no_more(self, given: str | bytes) -> None:
+        """Give the message that is being given in pieces whole, as if nobody had asked for its pieces.
+
+        Args:
+            given: what its pieces held so far.
+
+        Raises:
+            MessageTooBig: it is larger than messages that are given whole may be.
+        """
+        self._reader.stream_no_more(given)
 
     def lose(self) -> None:
         """Note that the transport is gone."""

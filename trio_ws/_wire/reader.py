@@ -13,6 +13,7 @@ Theory of operation:
 4. Text is checked as it arrives and fails at the first bad byte (RFC 6455 §8.1), also in the middle of a frame.
 5. A message asked for in pieces (:meth:`MessageReader.stream_next`) goes the long way, and what has come of it is
    handed over at the end of each call. Then no limit on its size holds; what is held is what one call may take.
+   Nobody may want the pieces after all: then the message goes on as one that is given whole.
 6. A breach raises RemoteProtocolError with the close code to answer. The reader is of no more use after that.
 
 The events do not depend on how the bytes were cut into calls of :meth:`MessageReader.feed`, with two exceptions, both
@@ -181,10 +182,31 @@ class MessageReader:
         self._short_limit = self._longest_short()
         return None
 
-    def stream_less(self) -> None:
-        """Take one :meth:`stream_next` back whose message has not begun."""
-        self._wanted -= 1
+    def stream_at_most(self, count: int) -> None:
+        """Give no more than ``count`` of the messages that follow in pieces, whatever :meth:`stream_next` asked for."""
+        self._wanted = min(self._wanted, count)
         self._short_limit = self._longest_short()
+
+    def stream_no_more(self, given: str | bytes) -> None:
+        """Give the message that is being given in pieces whole, as if nobody had asked for its pieces.
+
+        Args:
+            given: what its pieces held so far.
+
+        Raises:
+            MessageTooBig: it is larger than messages that are given whole may be.
+        """
+        assert self._streaming
+        assert not self._message  # each call of read_into() has handed it over
+        self._streaming = False
+        if isinstance(given, str):
+            # What the decoder keeps is the begin of a character, which no piece has held.
+            self._message += given.encode() + (self._utf8.getstate()[0] if self._utf8 else b"")
+        else:
+            self._message += given
+        held = len(self._message)
+        self._check_size(held, compressed=False)
+        self._check_size(self._wire_size if self._compressed else held + self._remaining, compressed=self._compressed)
 
     def feed(self, data: bytes) -> None:
         """Add bytes that were received."""
@@ -320,14 +342,9 @@ class MessageReader:
     def _check_data_frame(self, first: int, length: int) -> None:
         """Check the limits that a header tells, before a byte of its payload is taken."""
         in_pieces = self._streaming or (self._wanted and first & OPCODE)
-        if self._max_size is not None and not in_pieces:
+        if not in_pieces:
             compressed = self._compressed or bool(first & RSV1)
-            held = self._wire_size if compressed else len(self._message)
-            # Compressed input is not held, so its bound is only against absurd lengths: flushed after every byte
-            # (RFC 7692 §7.2.1), a message grows sevenfold by deflating.
-            allowed = 8 * self._max_size + 2**16 if compressed else self._max_size
-            if held + length > allowed:
-                raise MessageTooBig(f"message of {held + length} bytes or more, at most {self._max_size} are taken")
+            self._check_size((self._wire_size if compressed else len(self._message)) + length, compressed=compressed)
         fragments = self._max_fragments + (self._wire_size // _BYTES_PER_FRAGMENT if in_pieces else 0)
         if self._fragments + 1 > fragments:
             raise RemoteProtocolError(f"message in more than {fragments} fragments", POLICY_VIOLATION)
@@ -335,13 +352,21 @@ class MessageReader:
         if length == 0 and not first & FIN and most_empty is not None and self._empty_fragments >= most_empty:
             raise RemoteProtocolError(f"more than {most_empty} empty fragments in a row", POLICY_VIOLATION)
 
+    def _check_size(self, size: int, *, compressed: bool) -> None:
+        """Check how many bytes a message has at least: compressed, those that it came in."""
+        most = self._max_size
+        # Compressed input is not held, so its bound is only against absurd lengths: flushed after every byte
+        # (RFC 7692 §7.2.1), a message grows sevenfold by deflating.
+        if most is not None and size > (8 * most + 2**16 if compressed else most):
+            raise MessageTooBig(f"message of {size} bytes or more, at most {most} are taken")
+
     def _begin_data_frame(self, first: int, length: int, events: list[Event]) -> None:
         opcode = first & OPCODE
         if opcode:
             self._opcode = opcode
             self._compressed = bool(first & RSV1)
             if self._wanted:
-                self.stream_less()
+                self.stream_at_most(self._wanted - 1)
                 self._streaming = True
                 events.append(Start(opcode == Opcode.TEXT))
         self._fin = bool(first & FIN)
