@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+from itertools import chain
 from pathlib import Path
 
 import nox
@@ -18,6 +22,27 @@ PUBLIC_MODULES = (
     "_websocket/websocket_stream",
 )
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+# Two processes: with more, what tests measure of memory and time would say more of the machine than of the library.
+PYTEST = ("pytest", "-n", "2", "--dist", "worksteal", "-m", "not interop and not network")
+
+
+def find_pythons() -> list[str]:
+    """Name the interpreters of this machine that the package is for, oldest first; those of pyenv count too."""
+    folder = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    # In front of pyenv's own commands, which know only the versions that are switched on.
+    os.environ["PATH"] = os.pathsep.join([*map(str, sorted(folder.glob("3.*/bin"))), os.environ["PATH"]])
+    versions = [line.rpartition(" ")[2] for line in PYPROJECT["project"]["classifiers"]]
+    return [version for version in versions if re.match(r"3\.\d+$", version) and shutil.which(f"python{version}")]
+
+
+PYTHONS = find_pythons()
+
+
+def lower_bounds() -> list[str]:
+    """Give the oldest releases that pyproject.toml allows, of what the package needs and of its extras."""
+    project = PYPROJECT["project"]
+    needed = chain(project["dependencies"], *project["optional-dependencies"].values())
+    return [requirement.replace(">=", "==") for requirement in needed if ">=" in requirement]
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -51,11 +76,42 @@ def tests(session: nox.Session) -> None:
     """All tests that need nothing but Python, with branch coverage."""
     install(session, "test")
     session.run("coverage", "erase")
-    # Two processes: with more, what tests measure of memory and time would say more of the machine than of the library.
-    pytest = ("pytest", "-n", "2", "--dist", "worksteal", "-m", "not interop and not network")
-    session.run("coverage", "run", "-m", *pytest, *session.posargs)
+    session.run("coverage", "run", "-m", *PYTEST, *session.posargs)
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("dependencies", ["oldest", "newest"])
+def pythons(session: nox.Session, dependencies: str) -> None:
+    """The same tests on each Python of this machine, with the oldest dependencies that are allowed and the newest."""
+    options = ["--upgrade", "--upgrade-strategy=eager"]
+    if dependencies == "oldest":
+        constraints = Path(session.create_tmp()) / "constraints.txt"
+        constraints.write_text("\n".join(lower_bounds()))
+        options = ["-c", str(constraints)]
+    session.install("-q", *options, "-e", ".[testing,cli]", *nox.project.dependency_groups(PYPROJECT, "test"))
+    session.run("python", "-m", *PYTEST, *session.posargs)
+
+
+@nox.session(python=PYTHONS[:1])
+def abi(session: nox.Session) -> None:
+    """The wheel that the newest Python of this machine builds, on the oldest."""
+    folder = Path(session.create_tmp()).resolve()
+    shutil.rmtree(folder)
+    builder = folder / "builder"
+    session.run(f"python{PYTHONS[-1]}", "-m", "venv", str(builder), external=True)
+    python = str(builder / ("Scripts" if os.name == "nt" else "bin") / "python")
+    session.run(python, "-m", "pip", "install", "-q", "build", external=True)
+    session.run(python, "-m", "build", "--outdir", str(folder), external=True)  # the sdist, and the wheel from it
+    (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
+    session.install("-q", "--force-reinstall", "--no-deps", str(wheel))
+    session.install("-q", str(wheel), *nox.project.dependency_groups(PYPROJECT, "test"))
+    shutil.unpack_archive(sdist, folder, filter="data")
+    session.chdir(folder / sdist.name.removesuffix(".tar.gz"))
+    shutil.rmtree("trio_ws")  # the tests come from here, the package from the wheel
+    session.run("python", "-c", "from trio_ws._wire.speedups import COMPILED; assert COMPILED")
+    session.run("pytest", "-q", "tests/wire", *session.posargs)
 
 
 @nox.session
