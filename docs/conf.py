@@ -24,8 +24,8 @@ nitpick_ignore_regex = [(r"py:.*", r"(collections|contextlib|os|socket|ssl|trio|
 nitpick_ignore = [
     ("py:class", name)
     for name in (
-        *("ClientKeywords", "HTTPHandler", "Handler", "HeadersLike", "Message", "Origins", "ServerKeywords"),
-        *("AgentKeywords", "ClientHandshake", "Progress", "WebSocketURL"),
+        *("ClientKeywords", "Origins", "ServerKeywords"),
+        *("AgentKeywords", "Agreement", "ClientHandshake", "Progress", "Transport"),
         *("AbstractAsyncContextManager", "CloseReason", "Data", "Endpoint", "ExtraHeaders", "ServeKeywords"),
         *("SharedKeywords", "WebSocketConnection"),
     )

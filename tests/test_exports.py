@@ -23,6 +23,7 @@ PROMISED = {
     *("serve_websocket", "wrap_server_stream", "WebSocketServer", "WebSocketRequest", "SAME_ORIGIN"),
     *("HTTPRequest", "HTTPResponse"),
     *("WebSocket", "CloseInfo", "ReadyState", "Headers", "Statistics", "ping"),
+    *("Handler", "HTTPHandler", "HeadersLike", "Message", "Opened", "WebSocketURL"),
     *("Dispatcher", "ConnectRequest", "Agent", "ProxyAgent", "EnvHttpProxyAgent"),
     *("Limits", "Compression", "Keepalive", "Instrument"),
     *("WebSocketError", "InvalidURL", "HandshakeError", "HandshakeRejected", "InvalidHandshake", "ProxyError"),
@@ -40,7 +41,8 @@ PUBLIC = {
     for name, value in vars(trio_ws).items()
     if not name.startswith("_") and not isinstance(value, types.ModuleType)
 }
-CALLABLE = {name: value for name, value in PUBLIC.items() if callable(value)}
+ALIASES = {"HTTPHandler", "Handler", "HeadersLike", "Message"}
+CALLABLE = {name: value for name, value in PUBLIC.items() if callable(value) and name not in ALIASES}
 
 Function = types.FunctionType
 
@@ -147,7 +149,7 @@ def test_a_public_name_says_where_it_is_found(name: str) -> None:
 
 
 def test_what_is_no_class_and_no_function_is_known() -> None:
-    assert set(PUBLIC) - set(CALLABLE) == {"SAME_ORIGIN"}
+    assert set(PUBLIC) - set(CALLABLE) == {"SAME_ORIGIN", *ALIASES}
     assert repr(trio_ws.SAME_ORIGIN) == "SAME_ORIGIN"
     assert isinstance(trio_ws.SAME_ORIGIN, enum.Enum)
 
@@ -200,6 +202,26 @@ def test_importing_the_package_imports_no_test_tools_and_starts_nothing() -> Non
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
     assert "pytest" not in done.stdout
     assert "trustme" not in done.stdout
+
+
+def test_aliases_are_the_types_that_signatures_name() -> None:
+    async def answer(request: trio_ws.HTTPRequest) -> trio_ws.HTTPResponse:
+        return trio_ws.HTTPResponse(200)
+
+    async def greet(request: trio_ws.WebSocketRequest) -> None:
+        message: trio_ws.Message = bytearray(b"hello")
+        async with request.accept() as ws:
+            await ws.send(message)
+
+    handler: trio_ws.Handler = greet
+    http_handler: trio_ws.HTTPHandler = answer
+    headers: trio_ws.HeadersLike = {"x": "y"}
+    assert typing.get_args(trio_ws.Message) == (str, bytes, bytearray, memoryview)
+    assert trio_ws.Headers(headers)["x"] == "y"
+    hints = inspect.get_annotations(trio_ws.serve_websocket)
+    assert (hints["handler"], hints["http_handler"]) == ("Handler", "HTTPHandler | None")
+    assert inspect.iscoroutinefunction(handler)
+    assert inspect.iscoroutinefunction(http_handler)
 
 
 def test_protocols_of_the_signatures_can_be_resolved() -> None:

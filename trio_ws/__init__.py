@@ -43,6 +43,8 @@ from ._server.request import WebSocketRequest as WebSocketRequest
 from ._server.server import WebSocketServer as WebSocketServer
 from ._server.server import serve_websocket as serve_websocket
 from ._server.server import wrap_server_stream as wrap_server_stream
+from ._server.service import Handler as Handler
+from ._server.service import HTTPHandler as HTTPHandler
 from ._websocket.base import ReadyState as ReadyState
 from ._websocket.broadcast import BroadcastResult as BroadcastResult
 from ._websocket.broadcast import broadcast as broadcast
@@ -54,10 +56,14 @@ from ._websocket.group import Group as Group
 from ._websocket.instrument import Instrument as Instrument
 from ._websocket.message_streams import IncomingMessage as IncomingMessage
 from ._websocket.message_streams import OutgoingMessage as OutgoingMessage
+from ._websocket.start import Opened as Opened
 from ._websocket.websocket import WebSocket as WebSocket
 from ._websocket.websocket import ping as ping
 from ._websocket.websocket_stream import WebSocketStream as WebSocketStream
 from ._wire.headers import Headers as Headers
+from ._wire.headers import HeadersLike as HeadersLike
+from ._wire.protocol import Message as Message
+from ._wire.url import WebSocketURL as WebSocketURL
 
 __version__ = "0.1.0"
 

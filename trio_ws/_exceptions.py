@@ -156,10 +156,10 @@ class ConnectionClosed(WebSocketError):
         self.sent = sent
         super().__init__(_describe(received, sent))
         decisive = self._decisive()
-        self.code = decisive.code
-        self.close_code = decisive.code
-        self.reason = decisive.reason
-        self.was_clean = received is not None and sent is not None
+        self.code: int = decisive.code
+        self.close_code: int | None = decisive.code
+        self.reason: str = decisive.reason
+        self.was_clean: bool = received is not None and sent is not None
 
     def __reduce__(self) -> tuple[type[Self], tuple[CloseInfo | None, CloseInfo | None], dict[str, object]]:
         return type(self), (self.received, self.sent), vars(self)

@@ -54,7 +54,7 @@ class Attendant:
         self._question: PingWaiter | None = None  # the keepalive's last ping
         self._reads = True
         self._heard_at = 0.0  # when something had last come as it began to wait to be called
-        self.relieved = False
+        self.relieved: bool = False
         connection.transport.watch(self.notice)
 
     # ---- what others tell it ----

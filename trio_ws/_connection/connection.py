@@ -65,6 +65,9 @@ class Connection(Lifecycle):
 
     __slots__ = ("_control_frames", "_inbox", "_inbox_size", "_little", "_more", "_now", "_receive_limit", "counters")
 
+    reading: int  # as in Lifecycle: a type checker must not have to infer what is assigned here
+    stalled: bool
+
     def __init__(
         self,
         transport: Transport,
@@ -87,8 +90,8 @@ class Connection(Lifecycle):
             nursery=nursery,
         )
         self._now = trio.lowlevel.current_clock().current_time  # trio.current_time() looks for it each time
-        self.attendant = Attendant(self, handover or Handover(nursery))
-        self.counters = Statistics(bytes_received=protocol.pending)
+        self.attendant: Attendant = Attendant(self, handover or Handover(nursery))
+        self.counters: Statistics = Statistics(bytes_received=protocol.pending)
         self._receive_limit = math.inf if limits.receive_buffer is None else limits.receive_buffer
         self._little = min(LITTLE, self._receive_limit / 2)
         self._control_frames = TokenBucket(limits.control_burst, limits.control_rate)

@@ -34,7 +34,7 @@ class KeepaliveClock:
     def __init__(self, keepalive: Keepalive | None, now: float) -> None:
         self._keepalive = keepalive
         self._timeout = math.inf if keepalive is None or keepalive.timeout is None else keepalive.timeout
-        self.heard_at = now
+        self.heard_at: float = now
         self._asked_at: float | None = None
         self._stopped = False
 

@@ -104,20 +104,20 @@ class Lifecycle:
         close_timeout: float,
         nursery: trio.Nursery,
     ) -> None:
-        self.transport = transport
-        self.protocol = protocol
-        self.is_client = is_client
-        self.outbox = Outbox(transport, limits.send_buffer, nursery, self._moved, self._flushed)
-        self.pings = Pings()
-        self.assembler = MessageAssembler()
-        self.keepalive = KeepaliveClock(keepalive, trio.current_time())
-        self.reading = 0
-        self.stalled = False
+        self.transport: Transport = transport
+        self.protocol: WebSocketProtocol = protocol
+        self.is_client: bool = is_client
+        self.outbox: Outbox = Outbox(transport, limits.send_buffer, nursery, self._moved, self._flushed)
+        self.pings: Pings = Pings()
+        self.assembler: MessageAssembler = MessageAssembler()
+        self.keepalive: KeepaliveClock = KeepaliveClock(keepalive, trio.current_time())
+        self.reading: int = 0
+        self.stalled: bool = False
         self.cause: BaseException | None = None
-        self.ended = False
-        self.close_timeout = close_timeout
-        self.close_deadline = math.inf
-        self.close_linger = limits.close_linger
+        self.ended: bool = False
+        self.close_timeout: float = close_timeout
+        self.close_deadline: float = math.inf
+        self.close_linger: float = limits.close_linger
         self._multiplexed = transport.multiplexed
         self._low_mark: float = NEVER  # when no more than this waits, reading goes on, or a multiplexed peer may
         self._receivers = Waiters()

@@ -82,9 +82,9 @@ class Outbox:
         self._senders = Waiters()
         self._let_in = False  # one has left the line and not run yet, or holds it: nobody may go before it
         self._space = Waiters()
-        self.held = False  # a message is going in pieces
-        self.calm = True  # nothing waits here, and nobody: a sender need not look further
-        self.bytes_sent = 0
+        self.held: bool = False  # a message is going in pieces
+        self.calm: bool = True  # nothing waits here, and nobody: a sender need not look further
+        self.bytes_sent: int = 0
 
     @property
     def buffered(self) -> int:

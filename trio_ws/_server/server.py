@@ -210,7 +210,9 @@ class WebSocketServer:
         self._path = place.path
         self._shares_port = place.reuse_port
         self._address: object = listening[0].getsockname()
-        self.listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in listening]
+        self.listeners: list[trio.SocketListener] = [
+            trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in listening
+        ]
 
     @property
     def port(self) -> int:

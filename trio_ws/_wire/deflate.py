@@ -392,11 +392,11 @@ class PerMessageDeflate:
         client = (parameters.client_max_window_bits, parameters.client_no_context_takeover)
         server = (parameters.server_max_window_bits, parameters.server_no_context_takeover)
         (our_bits, ours_alone), (their_bits, theirs_alone) = (client, server) if is_client else (server, client)
-        self.deflater = Deflater(
+        self.deflater: Deflater = Deflater(
             our_bits,
             no_context_takeover=ours_alone,
             level=compression.level,
             memory_level=compression.memory_level,
         )
-        self.inflater = Inflater(their_bits, no_context_takeover=theirs_alone)
-        self.threshold = compression.threshold
+        self.inflater: Inflater = Inflater(their_bits, no_context_takeover=theirs_alone)
+        self.threshold: int = compression.threshold

@@ -56,9 +56,9 @@ class LargeFrame:
 
     def __init__(self, first: int, payload: bytes, mask: bytes | None = None) -> None:
         mask_bit = 0 if mask is None else MASKED
-        self.head = _LARGE_HEAD.pack(first, LENGTH_64 | mask_bit, len(payload)) + (mask or b"")
-        self.mask = mask
-        self.payload = payload
+        self.head: bytes = _LARGE_HEAD.pack(first, LENGTH_64 | mask_bit, len(payload)) + (mask or b"")
+        self.mask: bytes | None = mask
+        self.payload: bytes = payload
 
     def __len__(self) -> int:
         return len(self.head) + len(self.payload)

@@ -25,6 +25,8 @@ class PreparedMessage:
     __slots__ = ("_compressed", "_frames", "opcode", "payload")
 
     def __init__(self, message: str | bytes | bytearray | memoryview) -> None:
+        self.opcode: Opcode
+        self.payload: bytes
         if isinstance(message, str):
             self.opcode, self.payload = Opcode.TEXT, message.encode()
         elif isinstance(message, bytes | bytearray | memoryview):

@@ -89,7 +89,7 @@ class WebSocketProtocol:
         self._reader = MessageReader(
             masked=not is_client, limits=limits, inflater=None if deflate is None else deflate.inflater
         )
-        self.state = State.OPEN
+        self.state: State = State.OPEN
         self.close_received: CloseInfo | None = None
         self.close_sent: CloseInfo | None = None
         self.failure: RemoteProtocolError | None = None

@@ -73,12 +73,12 @@ class WebSocketURL:
 
     @property
     def host_header(self) -> str:
-        """What Host and :authority say: the host, and the port unless it is the default of the scheme."""
+        """The host, and the port unless it is the default of the scheme, as ``Host`` and ``:authority`` say."""
         return self.authority.removesuffix(f":{DEFAULT_PORTS[self.scheme]}")
 
     @property
     def authority(self) -> str:
-        """The host and the port, whichever it is: what CONNECT asks a proxy for (RFC 9110 §9.3.6)."""
+        """The host and the port, also the default one, as CONNECT asks a proxy for (RFC 9110 §9.3.6)."""
         return _join_authority(self.host, self.port)
 
     @property

@@ -175,8 +175,8 @@ class RecordingStream(WrappedStream):
 
     def __init__(self, below: trio.abc.Stream) -> None:
         super().__init__(below)
-        self.sent = bytearray()
-        self.received = bytearray()
+        self.sent: bytearray = bytearray()
+        self.received: bytearray = bytearray()
 
     async def send_all(self, data: Data) -> None:
         """Send and keep."""

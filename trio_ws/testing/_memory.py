@@ -20,7 +20,7 @@ class _Pipe:
         self._data = bytearray()
         self.writer_gone = False
         self.reader_gone = False
-        self.changed = trio.lowlevel.ParkingLot()
+        self.changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
 
     @property
     def full(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import trio
 
@@ -17,7 +17,7 @@ class Endpoint:
     """
 
     def __init__(self, address: str | int, port: int, is_ssl: bool) -> None:
-        self.address = ip_address(address)
+        self.address: IPv4Address | IPv6Address = ip_address(address)
         self.port = port
         self.is_ssl = is_ssl
 
