@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from trio_ws import CloseInfo, Compression, Limits, LocalProtocolError, RemoteProtocolError
 from trio_ws._wire.deflate import DeflateParameters, PerMessageDeflate
 from trio_ws._wire.frames import LARGE, PIECE, masked_pieces
+from trio_ws._wire.prepared import PreparedMessage
 from trio_ws._wire.protocol import TRANSITIONS, Message, State, Transition, WebSocketProtocol
 from trio_ws._wire.reader import Close, Event, Ping, Pong
 from trio_ws._wire.speedups import write_frame
@@ -166,6 +167,28 @@ def test_a_large_message_that_is_compressed_is_no_exception(compress: bool | Non
 
 def test_nothing_is_compressed_that_was_not_agreed() -> None:
     assert protocol().encode_message(b"x" * 5000, True)[0] == 0x82
+
+
+@pytest.mark.parametrize("is_client", [True, False])
+def test_with_a_window_that_zlib_cannot_keep_to_messages_go_as_they_are_and_are_inflated(is_client: bool) -> None:
+    small, other = ("client", "server") if is_client else ("server", "client")
+    agreed = DeflateParameters(**{f"{small}_max_window_bits": 8})  # type: ignore[arg-type]
+    options = Compression(threshold=0)
+    ours, theirs = (
+        WebSocketProtocol(is_client=side, limits=Limits(), deflate=PerMessageDeflate(agreed, options, is_client=side))
+        for side in (is_client, not is_client)
+    )
+    assert not ours.compresses
+    assert theirs.compresses, f"the {other} has the window that it wants"
+    prepared = PreparedMessage("a" * 3000)
+    for compress in (None, True):
+        for data in (ours.encode_message("a" * 3000, compress), ours.encode_prepared(prepared, compress)):
+            assert data[0] == 0x81, "final text, without RSV1"
+            assert read(theirs, data) == ["a" * 3000]
+        assert ours.encode_large("a" * LARGE, compress) is not None
+        packed = theirs.encode_message("a" * 3000, compress)
+        assert packed[0] == 0xC1
+        assert read(ours, packed) == ["a" * 3000]
 
 
 @pytest.mark.parametrize("state", [State.CLOSE_SENT, State.CLOSE_RECEIVED, State.CLOSED, State.LOST])

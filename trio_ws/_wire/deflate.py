@@ -106,11 +106,13 @@ def accept_offer(offers: ExtensionList, compression: Compression) -> tuple[Defla
         compression: what this server wants.
 
     Returns:
-        What was agreed and the Sec-WebSocket-Extensions value that says so, for the first offer that can be taken;
-        None if there is none. An offer that breaks a rule is declined, and the next one looked at.
+        What was agreed and the Sec-WebSocket-Extensions value that says so, for the first offer that lets us compress,
+        else the first that lets only the client compress; None if there is none. An offer that breaks a rule is
+        declined, and the next one looked at.
 
     Source: RFC 7692 §5.1 and §7.1.
     """
+    one_way: dict[str, int] | None = None
     for name, parameters in offers:
         if name != _NAME:
             continue
@@ -120,7 +122,8 @@ def accept_offer(offers: ExtensionList, compression: Compression) -> tuple[Defla
             continue
         if terms.get(_SERVER_MAX_WINDOW_BITS, _MAX_WINDOW_BITS) >= _MIN_ZLIB_WINDOW_BITS:
             return _accept(terms, compression)
-    return None
+        one_way = one_way or terms
+    return None if one_way is None else _accept(one_way, compression)
 
 
 def check_answer(answer: ExtensionList, compression: Compression) -> DeflateParameters:
@@ -133,21 +136,20 @@ def check_answer(answer: ExtensionList, compression: Compression) -> DeflatePara
         compression: what was offered.
 
     Raises:
-        ValueError: the answer breaks a rule, names something else, or asks for a window that zlib cannot keep to.
+        ValueError: the answer breaks a rule, or names something else.
 
     Source: RFC 7692 §5.1, §7 and §7.1.
     """
     if [name for name, _ in answer] != [_NAME]:
         raise ValueError(f"the server must answer with {_NAME} once and no other extension")
     terms = _read_parameters(answer[0][1], is_offer=False)
-    client_max_window_bits = terms.get(_CLIENT_MAX_WINDOW_BITS, _MAX_WINDOW_BITS)
-    if client_max_window_bits < _MIN_ZLIB_WINDOW_BITS:
-        raise ValueError(f"{_CLIENT_MAX_WINDOW_BITS}={client_max_window_bits}: zlib needs {_MIN_ZLIB_WINDOW_BITS}")
     return DeflateParameters(
         server_no_context_takeover=_SERVER_NO_CONTEXT_TAKEOVER in terms,
         client_no_context_takeover=compression.client_no_context_takeover or _CLIENT_NO_CONTEXT_TAKEOVER in terms,
         server_max_window_bits=terms.get(_SERVER_MAX_WINDOW_BITS, _MAX_WINDOW_BITS),
-        client_max_window_bits=min(compression.client_max_window_bits, client_max_window_bits),
+        client_max_window_bits=min(
+            compression.client_max_window_bits, terms.get(_CLIENT_MAX_WINDOW_BITS, _MAX_WINDOW_BITS)
+        ),
     )
 
 
@@ -383,15 +385,18 @@ class PerMessageDeflate:
     Attributes:
         deflater: for what this side sends.
         inflater: for what the peer sends.
+        can_compress: whether zlib can keep to the window that was agreed for what this side sends. If not, messages go
+            as they are, which a side may always do (RFC 7692 §6).
         threshold: messages of fewer bytes are better sent as they are.
     """
 
-    __slots__ = ("deflater", "inflater", "threshold")
+    __slots__ = ("can_compress", "deflater", "inflater", "threshold")
 
     def __init__(self, parameters: DeflateParameters, compression: Compression, *, is_client: bool) -> None:
         client = (parameters.client_max_window_bits, parameters.client_no_context_takeover)
         server = (parameters.server_max_window_bits, parameters.server_no_context_takeover)
         (our_bits, ours_alone), (their_bits, theirs_alone) = (client, server) if is_client else (server, client)
+        self.can_compress = our_bits >= _MIN_ZLIB_WINDOW_BITS
         self.deflater: Deflater = Deflater(
             our_bits,
             no_context_takeover=ours_alone,

@@ -85,7 +85,7 @@ class WebSocketProtocol:
 
     def __init__(self, *, is_client: bool, limits: Limits, deflate: PerMessageDeflate | None = None) -> None:
         self._is_client = is_client
-        self._deflate = deflate
+        self._deflate = deflate if deflate is not None and deflate.can_compress else None
         self._reader = MessageReader(
             masked=not is_client, limits=limits, inflater=None if deflate is None else deflate.inflater
         )
@@ -193,8 +193,8 @@ class WebSocketProtocol:
         """Write one message: ``str`` as text, anything bytes-like as binary.
 
         Args:
-            compress: True or False overrides ``Compression.threshold``; without an agreed permessage-deflate nothing
-                is compressed.
+            compress: True or False overrides ``Compression.threshold``; nothing is compressed where
+                :attr:`compresses` is false.
 
         Raises:
             TypeError: message is of another type.
@@ -241,7 +241,7 @@ class WebSocketProtocol:
 
     @property
     def compresses(self) -> bool:
-        """Whether permessage-deflate was agreed."""
+        """Whether messages of ours can be compressed, as permessage-deflate was agreed."""
         return self._deflate is not None
 
     def encode_fragment(self, opcode: Opcode, payload: bytes | bytearray, *, compress: bool, final: bool) -> bytes:
