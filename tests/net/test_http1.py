@@ -96,6 +96,16 @@ async def test_a_request_in_pieces_of_one_byte_is_the_same() -> None:
     assert await read_pieces(*(data[i : i + 1] for i in range(len(data)))) == await read_pieces(data)
 
 
+async def test_an_empty_line_before_a_request_is_ignored() -> None:
+    data = b"\r\n" + request()
+    assert await read_pieces(data + b"rest") == await read_pieces(request() + b"rest")
+    assert await read_pieces(*(data[i : i + 1] for i in range(len(data)))) == await read_pieces(request())
+    for left in (b"", b"\r\n", b"\r\nGET"):
+        assert await read_pieces(left) is None
+    # RFC 9113 §3.4: an empty line is no part of the preface.
+    assert (await refusal_of(b"\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")).status == 505
+
+
 @given(st.lists(st.integers(0, len(request()))))
 def test_a_request_in_any_pieces_is_the_same(cuts: list[int]) -> None:
     data = request()
@@ -156,7 +166,9 @@ async def test_reading_a_request_is_cancelled_while_it_waits() -> None:
         pytest.param(request(first="GET /\x7f HTTP/1.1"), id="DEL in the target"),
         pytest.param(request(first="GET /é HTTP/1.1"), id="not ASCII in the target"),
         pytest.param(request(first="GE(T / HTTP/1.1"), id="a method that is no token"),
-        pytest.param(b"\r\n" + request(), id="blank line first"),
+        pytest.param(b"\r\n\r\n" + request(), id="two empty lines first"),
+        pytest.param(b"\r\r\n" + request(), id="CR first"),
+        pytest.param(b"\n" + request(), id="bare LF first"),
         pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", id="TLS"),
         pytest.param(b" GET / HTTP/1.1\r\n", id="space first"),
         pytest.param(b"\n", id="LF first"),
@@ -456,6 +468,62 @@ async def test_interim_answers_are_passed_over() -> None:
     assert rest == b"rest"
 
 
+@pytest.mark.parametrize("fold", ["\r\n ", "\r\n\t", " \r\n  \t ", "\r\n \r\n "])
+@pytest.mark.parametrize("piece", [1, 2**16])
+async def test_folded_lines_of_an_answer_are_unfolded(fold: str, piece: int) -> None:
+    transport = Answering(lambda asked: answer(asked, f"X:{fold}a{fold}b", f"Y: c{fold}") + b"rest", piece=piece)
+    headers, rest = await upgrade(transport, a_handshake(), LIMITS)
+    assert headers["X"].split() == ["a", "b"]
+    assert headers["Y"] == "c"
+    assert b"rest".startswith(rest)
+
+
+async def test_a_folded_line_is_as_long_as_its_parts() -> None:
+    with pytest.raises(InvalidHandshake, match="a header line has over 100 bytes"):
+        await upgrade(
+            Answering(lambda asked: answer(asked, "X: " + "\r\n ".join(["y" * 50] * 2))),
+            a_handshake(),
+            Limits(max_header_line=100),
+        )
+
+
+FRAMING = [
+    ("Content-Length: 1000",),
+    ("Content-Length: 1", "content-length: 2"),
+    ("Content-Length: what",),
+    ("Content-Length: -1",),
+    ("Transfer-Encoding: chunked",),
+    ("Transfer-Encoding: identity",),
+    ("Transfer-Encoding: gzip, chunked",),
+    ("TRANSFER-ENCODING: chunked", "Transfer-Encoding:gzip", "Content-Length:\r\n 5"),
+]
+
+
+@pytest.mark.parametrize("lines", FRAMING)
+async def test_what_frames_a_body_is_ignored_where_there_is_none(lines: tuple[str, ...]) -> None:
+    for interim in (b"", head("HTTP/1.1 103 Early Hints", *lines)):
+
+        def accept(asked: bytes, interim: bytes = interim) -> bytes:
+            return interim + answer(asked, *lines, "X: y") + b"rest"
+
+        headers, rest = await asked_and_answered(accept)
+        assert headers["X"] == "y"
+        assert rest == b"rest"
+    for code in (204, 304):
+        rejected = await rejection(head(f"HTTP/1.1 {code}", *lines, "X: y"))
+        assert (rejected.status, rejected.headers["X"], rejected.body) == (code, "y", b"")
+    answered = await tunnel_through(head("HTTP/1.1 200 OK", *lines, "X: y"))
+    assert answered == {"X": "y"}
+    with pytest.raises(ProxyError, match="HTTP status 407"):
+        await tunnel_through(head("HTTP/1.1 407 Who", *lines))
+
+
+@pytest.mark.parametrize("coding", ["identity", "gzip", "gzip, chunked", "chunked, identity"])
+async def test_a_rejection_in_a_coding_that_is_not_known_has_its_status_and_its_bytes(coding: str) -> None:
+    rejected = await rejection(head("HTTP/1.1 403 No", "Content-Length: 2", f"Transfer-Encoding: {coding}") + b"body")
+    assert (rejected.status, rejected.body) == (403, b"body")
+
+
 async def test_interim_answers_come_to_an_end() -> None:
     interim = head("HTTP/1.1 102 Processing")
     await asked_and_answered(lambda asked: interim * (MAX_INFORMATIONAL - 1) + answer(asked))
@@ -562,7 +630,7 @@ GOOD = head("HTTP/1.1 101 Switching Protocols", "Upgrade: websocket")
         pytest.param(b"\r\n" + GOOD, id="blank line first"),
         pytest.param(GOOD.replace(b"\r\n", b"\n"), id="bare LF"),
         pytest.param(GOOD.replace(b"Upgrade", b"Up\rgrade"), id="bare CR"),
-        pytest.param(GOOD.replace(b"websocket", b"web\r\n socket"), id="folded"),
+        pytest.param(GOOD.replace(b"Upgrade", b"\tUpgrade"), id="folded before the first line"),
         pytest.param(GOOD.replace(b"websocket", b"web\0socket"), id="NUL"),
         pytest.param(GOOD.replace(b"Upgrade:", b"Upgrade :"), id="space before the colon"),
         pytest.param(GOOD.replace(b"Upgrade:", b"Upgr\xc3\xa4de:"), id="not ASCII in a name"),

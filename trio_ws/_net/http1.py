@@ -1,11 +1,13 @@
 """HTTP/1.1 heads over a transport: one request, one answer. The only module that knows h11.
 
 h11 parses and writes; what it would let pass and RFC 9112 or a limit of ours forbids is refused here before it sees it:
-bare CR and LF, folded lines, heads that are too large. Every byte is looked at once.
+bare CR and LF, folded lines in requests, heads that are too large. In answers folded lines are unfolded, and the fields
+that would frame a body are left out where there is none. Every byte is looked at once.
 """
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,6 +31,9 @@ _CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
 HTTP2_HEAD = b"PRI * HTTP/2.0\r\n\r\n"  # RFC 9113 §3.4: the preface up to a blank line
 
 _BLANK_LINE = b"\r\n\r\n"
+_FOLD = re.compile(rb"\r\n[ \t]+")
+_FRAMING = re.compile(rb"\r\n(content-length|transfer-encoding):([^\r]*)", re.IGNORECASE)
+_WITHOUT_BODY = re.compile(rb"HTTP/1\.. (1..|204|304)\b")
 _OURS = ("connection", "content-length", "transfer-encoding")
 _KNOWN_STATUS = frozenset(status.value for status in HTTPStatus)
 
@@ -58,8 +63,20 @@ class HeadError(Exception):
         self.status = status
 
 
-async def read_request(transport: Transport, limits: Limits) -> tuple[RequestHead, bytes] | None:
-    """Read the head of a request, as a server.
+async def read_some(transport: Transport) -> bytes:
+    """Wait until something comes and read it; ``b""`` at the end."""
+    while True:
+        await transport.wait_readable()
+        data = transport.read()
+        if data is not None:
+            return data
+
+
+async def read_request(transport: Transport, limits: Limits, data: bytes = b"") -> tuple[RequestHead, bytes] | None:
+    """Read the head of a request, as a server; one empty line before it is ignored (RFC 9112 §2.2).
+
+    Args:
+        data: what was read already.
 
     Returns:
         The head, and the bytes after it that came in the same read; None when the peer went before it was whole.
@@ -69,11 +86,15 @@ async def read_request(transport: Transport, limits: Limits) -> tuple[RequestHea
         Http2Preface: it is no head: HTTP/2 begins.
     """
     try:
-        read = await _read_head(transport, b"", limits)
+        data = data or await read_some(transport)
+        if data == b"\r":
+            data += await read_some(transport)
+        read = await _read_head(transport, data.removeprefix(b"\r\n"), limits)
         if read is None:
             return None
         head, rest = read
-        if head == HTTP2_HEAD:
+        _check_head(head, limits)
+        if head == HTTP2_HEAD and data[:1] != b"\r":
             raise Http2Preface(head + rest)
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.max_head_size)
         connection.receive_data(head)
@@ -178,7 +199,7 @@ async def upgrade(transport: Transport, handshake: ClientHandshake, limits: Limi
     """
     connection = await _ask(transport, *handshake.http1_request(), limits)
     try:
-        answer = await _read_answer(transport, connection, limits)
+        answer = await _read_answer(transport, connection, limits, to_connect=False)
     except (HeadError, h11.RemoteProtocolError) as error:
         raise InvalidHandshake(f"the server's answer is malformed: {error!s:.256}") from None
     if answer is None:
@@ -207,7 +228,7 @@ async def open_tunnel(transport: Transport, authority: str, headers: Headers, li
     """
     connection = await _ask(transport, "CONNECT", authority, [("Host", authority), *headers.raw], limits)
     try:
-        answer = await _read_answer(transport, connection, limits)
+        answer = await _read_answer(transport, connection, limits, to_connect=True)
     except (HeadError, h11.RemoteProtocolError) as error:
         raise ProxyError(f"the proxy's answer is malformed: {error!s:.256}") from None
     if answer is None:
@@ -239,7 +260,7 @@ async def _ask(
 
 
 async def _read_answer(
-    transport: Transport, connection: h11.Connection, limits: Limits
+    transport: Transport, connection: h11.Connection, limits: Limits, *, to_connect: bool
 ) -> tuple[h11.Response | h11.InformationalResponse, bytes] | None:
     """Read the answer that counts, a 101 or a final one, and what came after its head; None if there is none."""
     rest = b""
@@ -248,6 +269,11 @@ async def _read_answer(
         if read is None:
             return None
         head, rest = read
+        head = _unfold(head)
+        _check_head(head, limits)
+        # RFC 9112 §6.3, RFC 9110 §9.3.6: these have no body, whatever they say; that of a refused CONNECT is not read.
+        if to_connect or _WITHOUT_BODY.match(head) or _has_unknown_coding(head):
+            head = _FRAMING.sub(b"", head)
         connection.receive_data(head)
         response = connection.next_event()
         assert isinstance(response, h11.Response | h11.InformationalResponse)  # a whole head is one, or raises
@@ -266,16 +292,13 @@ async def _read_head(transport: Transport, data: bytes, limits: Limits) -> tuple
         found = buffer.find(_BLANK_LINE, max(0, looked_at - len(_BLANK_LINE) + 1))
         _check_lines(buffer, looked_at, len(buffer) if found < 0 else found + len(_BLANK_LINE), limits)
         if found >= 0:
-            head = bytes(buffer[: found + len(_BLANK_LINE)])
-            _check_head(head, limits)
-            return head, bytes(buffer[len(head) :])
+            end = found + len(_BLANK_LINE)
+            return bytes(buffer[:end]), bytes(buffer[end:])
         looked_at = len(buffer)
-        await transport.wait_readable()
-        more = transport.read()
-        if more is not None:
-            if not more:
-                return None
-            buffer += more
+        more = await read_some(transport)
+        if not more:
+            return None
+        buffer += more
 
 
 def _check_lines(buffer: bytearray, start: int, stop: int, limits: Limits) -> None:
@@ -304,6 +327,20 @@ def _check_head(head: bytes, limits: Limits) -> None:
     if max(map(len, lines), default=0) > limits.max_header_line:
         message = f"a header line has over {limits.max_header_line} bytes"
         raise HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, message)
+
+
+def _unfold(head: bytes) -> bytes:
+    """Unfold the lines of an answer (RFC 9112 §5.2)."""
+    first, end, lines = head.partition(b"\r\n")
+    if lines[:1] in (b" ", b"\t"):  # §2.2
+        raise HeadError(HTTPStatus.BAD_REQUEST, "white space before the first header line")
+    return first + end + _FOLD.sub(b" ", lines)
+
+
+def _has_unknown_coding(head: bytes) -> bool:
+    """Tell whether a body has another transfer coding than chunked: it is read as it comes, to its end (§6.3)."""
+    codings = [value.strip().lower() for name, value in _FRAMING.findall(head) if name.lower() == b"transfer-encoding"]
+    return codings not in ([], [b"chunked"])
 
 
 async def _read_body(transport: Transport, connection: h11.Connection, rest: bytes, limits: Limits) -> bytes:
