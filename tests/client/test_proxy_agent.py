@@ -614,6 +614,7 @@ ONE, TWO, THREE = "http://one", "http://two", "http://three"
         ({"http_proxy": ONE, "REQUEST_METHOD": "GET"}, ONE, ONE),
         ({"HTTPS_PROXY": TWO, "REQUEST_METHOD": "GET"}, "straight", TWO),
         ({"http_proxy": "one"}, ONE, ONE),
+        ({"ALL_PROXY": "socks://one:80/"}, "socks5://one", "socks5://one"),
         ({"http_proxy": ONE, "no_proxy": "a.example"}, "straight", "straight"),
         ({"http_proxy": ONE, "NO_PROXY": "a.example:443"}, ONE, "straight"),
         ({"http_proxy": ONE, "no_proxy": "", "NO_PROXY": "*"}, ONE, ONE),
@@ -654,11 +655,55 @@ async def test_the_environment_is_read_once(environment: Callable[..., None], mo
     assert await choice(agent, "ws://a/", monkeypatch) == ONE
 
 
-def test_a_wrong_value_names_its_variable_and_no_secret(environment: Callable[..., None]) -> None:
-    environment(HTTPS_PROXY=f"ftp://user:{SECRET}@proxy")
-    with pytest.raises(InvalidURL, match=r"^https_proxy: url") as caught:
-        EnvHttpProxyAgent()
-    assert SECRET not in str(caught.value)
+async def refusal(agent: EnvHttpProxyAgent, url: str) -> Exception:
+    """Open a WebSocket through a variable that is broken; what is said of it has no secret, and is new each time."""
+    errors = []
+    for _ in range(2):
+        with pytest.raises((ValueError, ImportError)) as caught:
+            async with trio_ws.open_websocket(url, dispatcher=agent):
+                pytest.fail("it is open")
+        errors.append(caught.value)
+    assert errors[0] is not errors[1]
+    assert SECRET not in str(errors[0])
+    return errors[0]
+
+
+async def test_a_broken_variable_hurts_only_who_goes_through_it(
+    environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment(http_proxy=ONE, HTTPS_PROXY=f"ftp://user:{SECRET}@proxy", no_proxy="straight.example")
+    async with EnvHttpProxyAgent() as agent:
+        error = await refusal(agent, "wss://a/")
+        assert isinstance(error, InvalidURL)
+        assert str(error).startswith("https_proxy: url 'ftp://***@proxy' is not a proxy's URL")
+        assert agent.statistics().connections_opened == 0
+        with monkeypatch.context() as patched:
+            assert await choice(agent, "ws://a/", patched) == ONE
+            assert await choice(agent, "wss://straight.example/", patched) == "straight"
+    for value in ("ftp://proxy", "http://proxy:99999", "\udcff", "socks5://me:@proxy"):
+        for name in PROXIES[:3]:
+            environment(**{name: value, "no_proxy": "*"})
+            agent = EnvHttpProxyAgent()
+            with monkeypatch.context() as patched:
+                assert await choice(agent, "ws://a/", patched) == "straight"
+                assert await choice(agent, "wss://a/", patched) == "straight"
+            agent = EnvHttpProxyAgent(no_proxy="")
+            error = await refusal(agent, "ws://a/" if name != "https_proxy" else "wss://a/")
+            assert str(error).startswith(f"{name}: ")
+    environment(http_proxy="socks://proxy", https_proxy=TWO)
+    with monkeypatch.context() as patched:
+        patched.setattr("trio_ws._net.proxy.find_spec", lambda name: None)
+        agent = EnvHttpProxyAgent()
+        assert isinstance(error := await refusal(agent, "ws://a/"), ImportError)
+        assert str(error).startswith("http_proxy: a socks5 proxy needs python-socks")
+        assert await choice(agent, "wss://a/", patched) == TWO
+
+
+def test_a_wrong_argument_is_named_at_once_and_no_secret_with_it(environment: Callable[..., None]) -> None:
+    for name in PROXIES[:3]:
+        with pytest.raises(InvalidURL, match=f"^{name}: url") as caught:
+            EnvHttpProxyAgent(**{name: f"ftp://user:{SECRET}@proxy"})  # type: ignore[arg-type]
+        assert SECRET not in str(caught.value)
     for name in PROXIES:
         with pytest.raises(TypeError, match=f"{name} must be a str or None"):
             EnvHttpProxyAgent(**{name: 5})  # type: ignore[arg-type]

@@ -135,7 +135,7 @@ def explained(options: ClientOptions) -> Iterator[None]:
         notes = getattr(error, "__notes__", []) if isinstance(error, OSError) else []
         reasons = ", ".join([_explain(error), *notes])
         raise Failure(f"cannot connect to {parse_url(options.url)}: {reasons}") from None
-    except ValueError as error:  # an argument breaks a rule; InvalidURL is one
+    except (ValueError, ImportError) as error:  # an argument or a variable breaks a rule, or SOCKS is not installed
         raise Failure(str(error), WRONG_USAGE) from None
 
 

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .._wire.url import host_to_ascii
+
 if TYPE_CHECKING:
     from .._wire.url import WebSocketURL
 
@@ -37,9 +39,9 @@ class NoProxy:
 
     Args:
         text: entries between commas or white space. "*" is every host. "example.com", ".example.com" and
-            "*.example.com" are the same: that domain and all below it. An IP address, or a network as in
-            "10.0.0.0/8", stands for itself; host names are not looked up. ":port" at the end restricts an entry to a
-            port; an IPv6 address needs brackets then. An entry that is nothing of this matches nothing.
+            "*.example.com" are the same: that domain, in any alphabet, and all below it. An IP address, or a network
+            as in "10.0.0.0/8", stands for itself; host names are not looked up. ":port" at the end restricts an entry
+            to a port; an IPv6 address needs brackets then. An entry that is nothing of this matches nothing.
     """
 
     def __init__(self, text: str) -> None:
@@ -59,7 +61,9 @@ def _parse(word: str) -> _Entry:
     match = _HOST_AND_PORT.fullmatch(word)
     host, port = (match["host"], int(match["port"])) if match else (word, 0)
     host = host.removeprefix("[").removesuffix("]")
-    try:
+    with contextlib.suppress(ValueError):
         return _Entry(ipaddress.ip_network(host, strict=False), port)
-    except ValueError:
-        return _Entry(host.removeprefix("*").removeprefix(".").removesuffix("."), port)
+    domain = host.removeprefix("*").removeprefix(".").removesuffix(".")
+    with contextlib.suppress(ValueError):  # else it is no domain, and no URL's host is like it
+        domain = host_to_ascii(domain)
+    return _Entry(domain, port)

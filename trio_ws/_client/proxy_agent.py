@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self, TypedDict
 from urllib.request import getproxies_environment
 
-from .._exceptions import InvalidURL
 from .._net.dial import check_ssl_context
 from .._net.proxy import Proxy, check_socks_extra, dial_through
 from .._websocket.instrument import Instruments
@@ -49,9 +48,9 @@ class ProxyAgent(Agent):
 
     Args:
         url: the proxy: ``http://``, ``https://`` (TLS to the proxy itself, on top of that to the server) or
-            ``socks5://`` (``socks5h://`` is the same), which needs the extra ``trio-ws[socks]``. Without a scheme it
-            is taken as ``http://``. The default ports are 80, 443 and 1080. User name and password become Basic
-            authorization, or the user name and password of SOCKS.
+            ``socks5://`` (``socks5h://`` and ``socks://`` are the same), which needs the extra ``trio-ws[socks]``.
+            Without a scheme it is taken as ``http://``. The default ports are 80, 443 and 1080. User name and password
+            become Basic authorization, or the user name and password of SOCKS.
         token: the whole value of Proxy-Authorization, ``"Bearer ..."`` say, in place of a user name in the URL.
         headers: what else to send with CONNECT.
         proxy_ssl_context: for ``https://`` proxies; the default verifies the proxy against the system's authorities.
@@ -132,6 +131,29 @@ def _check_socks(url: ProxyURL, headers: list[tuple[str, str]]) -> None:
     check_socks_extra()
 
 
+class _UnusableProxy(Dispatcher):
+    """A proxy that the environment names in a way that cannot be used; opening a WebSocket through it raises.
+
+    Args:
+        name: the variable.
+        error: what is wrong with its value.
+    """
+
+    def __init__(self, name: str, error: ValueError | ImportError) -> None:
+        self._kind = type(error)
+        self._text = f"{name}: {error}"
+
+    def error(self) -> ValueError | ImportError:
+        """Make the exception, a new one each time."""
+        return self._kind(self._text)
+
+    async def open(self, request: ConnectRequest) -> Opened:
+        raise self.error()
+
+    async def __aexit__(self, *args: object) -> None:
+        """Do nothing: there is nothing to close."""
+
+
 class EnvHttpProxyAgent(Dispatcher):
     """Connects as the environment says: through ``http_proxy``, ``https_proxy`` or ``all_proxy``, or straight.
 
@@ -143,7 +165,9 @@ class EnvHttpProxyAgent(Dispatcher):
     * A lower-case variable, an empty one too, wins over its upper-case twin. ``HTTP_PROXY`` is ignored where
       ``REQUEST_METHOD`` is set: in CGI it is a header of the client's.
 
-    The environment is read once, when the agent is made. The values are the URLs that :class:`ProxyAgent` takes.
+    The environment is read once, when the agent is made. The values are the URLs that :class:`ProxyAgent` takes. A
+    variable that has no such value hurts only who would go through it: opening such a WebSocket raises what
+    :class:`ProxyAgent` does, with the name of the variable.
 
     Args:
         http_proxy: in place of the variable; "" for no proxy.
@@ -154,10 +178,10 @@ class EnvHttpProxyAgent(Dispatcher):
         options: the keyword arguments of :class:`Agent` but ``socket_path``.
 
     Raises:
-        InvalidURL: a proxy's URL breaks a rule; names the variable.
+        InvalidURL: a proxy's URL that was passed breaks a rule.
         TypeError: an argument has the wrong type.
         ValueError: an argument breaks its rule.
-        ImportError: a proxy is ``socks5://`` and python-socks is missing.
+        ImportError: a proxy that was passed is ``socks5://`` and python-socks is missing.
 
     Source: undici's ``EnvHttpProxyAgent``; curl for ``all_proxy``.
     """
@@ -180,14 +204,17 @@ class EnvHttpProxyAgent(Dispatcher):
             if value is not None:
                 values[name] = value
 
-        def agent(*names: str) -> Agent:
+        def agent(*names: str) -> Dispatcher:
             name = next((name for name in names if values.get(name)), None)
             if name is None:
                 return self._direct
             try:
                 chosen = ProxyAgent(values[name], proxy_ssl_context=proxy_ssl_context, **options)
-            except InvalidURL as error:
-                raise InvalidURL(f"{name}_proxy: {error}") from None
+            except (ValueError, ImportError) as error:  # InvalidURL is a ValueError
+                unusable = _UnusableProxy(f"{name}_proxy", error)
+                if given[name] is not None:
+                    raise unusable.error() from None
+                return unusable
             chosen._counts = self._direct._counts  # one count for all
             return chosen
 

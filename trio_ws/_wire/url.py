@@ -29,6 +29,7 @@ from .._exceptions import InvalidURL
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 _PROXY_PORTS = {"http": 80, "https": 443, "socks5": 1080}
+_SOCKS_5 = ("socks", "socks5h")
 _IS_SECURE = {"http": False, "https": True, "ws": False, "wss": True}
 _SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]*")
 _SLASHES = ("/", "\\")
@@ -157,14 +158,14 @@ def parse_proxy_url(url: str) -> ProxyURL:
     """Parse the URL of a proxy.
 
     Args:
-        url: its scheme is http (port 80 if it names none), https (443), socks5 or socks5h (both 1080, and the same);
-            without a scheme it is taken as http.
+        url: its scheme is http (port 80 if it names none), https (443), or one of socks, socks5 and socks5h (all 1080,
+            and the same); without a scheme it is taken as http.
 
     Raises:
         TypeError: url is no str.
         InvalidURL: it breaks a rule; the message names the URL, without userinfo, and the rule.
 
-    Source: undici's ``ProxyAgent``, curl's ``--proxy``.
+    Source: undici's ``ProxyAgent``, curl's ``--proxy``; ``socks`` is what GNOME writes for SOCKS 5.
     """
     if not isinstance(url, str):
         raise TypeError(f"url must be a str, not {type(url).__name__}")
@@ -173,6 +174,18 @@ def parse_proxy_url(url: str) -> ProxyURL:
         return _parse_proxy(text)
     except _BrokenRule as broken:
         raise InvalidURL(f"url {_redact(text)!r} is not a proxy's URL: {broken}") from None
+
+
+def host_to_ascii(name: str) -> str:
+    """Write a domain name as a URL's host has it: in lower-case ASCII, xn-- labels where they are needed.
+
+    Raises:
+        ValueError: it is not a valid internationalised domain name.
+    """
+    try:
+        return _to_ascii(name)
+    except _BrokenRule as broken:
+        raise ValueError(f"{name!r}: {broken}") from None
 
 
 def join_url(base: WebSocketURL, reference: str) -> WebSocketURL:
@@ -232,9 +245,10 @@ def _parse(text: str) -> WebSocketURL:
 def _parse_proxy(text: str) -> ProxyURL:
     _check_surrogates(text)
     name, separator, rest = text.partition("://")
-    scheme = name.lower().replace("socks5h", "socks5") if separator else "http"
+    scheme = name.lower() if separator else "http"
+    scheme = "socks5" if scheme in _SOCKS_5 else scheme
     if scheme not in _PROXY_PORTS:
-        raise _BrokenRule("its scheme must be http, https, socks5 or socks5h")
+        raise _BrokenRule("its scheme must be http, https, socks5, socks5h or socks")
     authority, _, beyond = (rest if separator else text).partition("/")
     if beyond or not {"?", "#", "\\"}.isdisjoint(authority):
         raise _BrokenRule("it must have no path, query or fragment")
