@@ -42,7 +42,7 @@ every_next_call = pytest.mark.parametrize("receive", NEXT_CALLS)
 
 
 async def cancel_as_it_comes(websocket: WebSocket, arrive: Callable[[], object], *, tasks: int = 1) -> None:
-    """Have tasks wait for a message in pieces; ``arrive`` has it come, and it is read, in the step that cancels them."""
+    """Have tasks wait for a message in pieces; ``arrive`` has it come, and it is read in the step that cancels them."""
 
     async def ask() -> None:
         await receive_pieces(websocket)

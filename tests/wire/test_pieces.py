@@ -195,13 +195,13 @@ def test_a_message_whose_pieces_nobody_wants_any_more_is_given_whole(
 @pytest.mark.parametrize("size", [1000, 1001])
 def test_a_message_that_is_given_whole_after_all_has_the_limits_of_one(size: int, compressed: bool) -> None:
     """Before and after the rest of it has come: what was given already counts, and what a header announces."""
-    for given in (10, size):
+    for first in (10, size):
         inflater = Inflater(12, no_context_takeover=False)
         reader = MessageReader(masked=False, limits=Limits(max_message_size=1000), inflater=inflater)
         reader.stream_next()
         data = frames([bytes(10), bytes(size - 10), b""], text=False, compressed=compressed, masked=False)
         events: list[Event] = []
-        while sum(len(event.data) for event in events if isinstance(event, Piece)) < given:
+        while sum(len(event.data) for event in events if isinstance(event, Piece)) < first:
             reader.feed(data[:1])
             data = data[1:]
             reader.read_into(events, 256)
