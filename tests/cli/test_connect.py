@@ -240,8 +240,9 @@ async def test_a_message_that_is_too_big_fails_the_connection(
         assert await run_command("connect", url, "--max-size", "10") == 1
     output, notices = told(capfd)
     assert output == ""
-    assert len(notices) == 1
-    assert notices[0].startswith("connection failed: ")
+    assert notices == [
+        "connection failed: message of 11 bytes or more, at most 10 are taken (max_message_size) (see --max-size)"
+    ]
 
 
 async def test_a_lost_connection_is_told(nursery: trio.Nursery, capfd: pytest.CaptureFixture[str]) -> None:
@@ -268,6 +269,21 @@ async def test_a_connection_that_breaks_the_rules_is_failed(
     output, (notice,) = told(capfd)
     assert output == ""
     assert notice.startswith("connection failed: ")
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_server_that_answers_a_close_with_nonsense_is_told_of(
+    nursery: trio.Nursery, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def talk(stream: trio.abc.Stream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"\xff\x00")
+        await stream.receive_some()
+
+    url = await start_raw_server(nursery, talk)
+    async with standard_input(b"/close\n", ends=False):
+        assert await run_command("connect", url) == 1
+    assert told(capfd) == ("", ["closed, and failed: 1002 (protocol error) 'protocol error: opcode 0xf is reserved'"])
     nursery.cancel_scope.cancel()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import ssl
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -116,6 +118,30 @@ async def test_an_authority_can_be_given(nursery: trio.Nursery, capfd: pytest.Ca
         await run_command("connect", url)
     assert str(caught.value).startswith(f"cannot connect to {url}: the server's certificate cannot be verified: ")
     assert str(caught.value).endswith("(see --ca-file)")
+
+
+LONG_AGO, FAR_AHEAD = datetime(2000, 1, 1, tzinfo=UTC), datetime(2900, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("host", "since", "until", "words"),
+    [
+        ("other.example", LONG_AGO, FAR_AHEAD, "IP address mismatch, certificate is not valid for '127.0.0.1'"),
+        (HOST, LONG_AGO, LONG_AGO + timedelta(1), "certificate has expired"),
+        (HOST, FAR_AHEAD - timedelta(1), FAR_AHEAD, "certificate is not yet valid"),
+    ],
+)
+async def test_another_authority_is_not_advised_where_that_cannot_help(
+    host: str, since: datetime, until: datetime, words: str, nursery: trio.Nursery
+) -> None:
+    authority = make_authority()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(host, not_before=since, not_after=until).configure_cert(context)
+    url = await start_server(nursery, send_and_close(), ssl_context=context)
+    url = url.replace("ws:", "wss:")
+    with written_to_file(authority) as path, pytest.raises(Failure) as caught:
+        await run_command("connect", url, "--ca-file", path)
+    assert str(caught.value) == f"cannot connect to {url}: the server's certificate cannot be verified: {words}"
 
 
 async def test_a_unix_socket_can_be_given(

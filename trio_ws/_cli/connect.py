@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .. import ConnectionClosed, ConnectionClosedError, open_websocket
-from .._close import NORMAL
+from .. import ConnectionClosed, ConnectionClosedError, MessageTooBig, open_websocket
+from .._close import ABNORMAL, NORMAL
 from .._util.nursery import BackgroundNursery
 from .arguments import add_command, seconds
 from .console import STDOUT, Console
@@ -245,8 +245,11 @@ def _printable(message: str | bytes) -> str:
 
 def _describe_end(info: CloseInfo, closed: ConnectionClosed | None) -> str:
     if closed is None:
-        return f"closed: {info}" if info.was_clean else "closed, but the server did not answer"
+        if info.was_clean:
+            return f"closed: {info}"
+        return "closed, but the server did not answer" if info.code == ABNORMAL else f"closed, and failed: {info}"
     if closed.received is not None:
         return f"closed by the server: {closed.received}"
     cause = "the server ended it without a Close frame" if closed.__cause__ is None else str(closed.__cause__)
-    return f"connection {'lost' if closed.sent is None else 'failed'}: {escape(cause)}"
+    advice = " (see --max-size)" if isinstance(closed.__cause__, MessageTooBig) else ""
+    return f"connection {'lost' if closed.sent is None else 'failed'}: {escape(cause)}{advice}"

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .._client.connect import ClientKeywords
 
 _SHOWN_BODY = 200
+# OpenSSL's X509_V_ERR_…: what is amiss is who issued the certificate, not for what host or when it was.
+_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21, 27})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +155,9 @@ def _explain(error: OSError | HandshakeError) -> str:
         case HandshakeRejected():
             return _explain_rejection(error)
         case ssl.SSLCertVerificationError():
-            return f"the server's certificate cannot be verified: {error.verify_message} (see --ca-file)"
+            advice = " (see --ca-file)" if error.verify_code in _UNKNOWN_AUTHORITY else ""
+            message = error.verify_message.rstrip(".")
+            return f"the server's certificate cannot be verified: {message}{advice}"
         case ssl.SSLError():
             return f"TLS failed: {explain(error)}"
         case socket.gaierror():
