@@ -201,9 +201,21 @@ FAILURES: list[tuple[bytes, int, str]] = [
     (b"\x88\x02\x03\xed", 1002, "protocol error: close code 1005 must not be sent"),
     (b"\x81\x01\xff", 1007, "invalid data: text is not UTF-8"),
     (b"\x88\x03\x03\xe8\xff", 1007, "invalid data: text is not UTF-8"),
-    (b"\x02\x01x" + b"\x00\x00" * 3, 1008, "policy violation: more than 2 empty fragments in a row"),
-    (b"\x02\x01x" + b"\x00\x01x" * 4, 1008, "policy violation: message in more than 4 fragments"),
-    (b"\x82\x7e\x01\x01", 1009, "message too big: message of 257 bytes or more, at most 256 are taken"),
+    (
+        b"\x02\x01x" + b"\x00\x00" * 3,
+        1008,
+        "policy violation: more than 2 empty fragments in a row (max_empty_fragments): 3",
+    ),
+    (
+        b"\x02\x01x" + b"\x00\x01x" * 4,
+        1008,
+        "policy violation: message in more than 4 fragments (max_fragments): 5 or more",
+    ),
+    (
+        b"\x82\x7e\x01\x01",
+        1009,
+        "message too big: message of 257 bytes or more, at most 256 are taken (max_message_size)",
+    ),
 ]
 TIGHT = Limits(max_message_size=256, max_fragments=4, max_empty_fragments=2, control_burst=5, control_rate=0)
 
@@ -234,7 +246,8 @@ async def test_a_flood_of_control_frames_is_told_to_the_peer_and_is_the_cause(au
         peer.transport.write(b"\x8a\x00" * 6)
         with pytest.raises(ERROR) as caught:
             await websocket.receive()
-        assert peer.heard() == [Close(CloseInfo(1008, "policy violation: too many control frames"))]
+        reason = "policy violation: too many control frames (control_burst is 5, control_rate 0 a second): 6"
+        assert peer.heard() == [Close(CloseInfo(1008, reason))]
         assert isinstance(caught.value.__cause__, trio_ws.RemoteProtocolError)
         assert caught.value.__cause__.close_code == 1008
 

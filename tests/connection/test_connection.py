@@ -348,7 +348,12 @@ async def test_a_flood_of_control_frames_fails(autojump_clock: MockClock) -> Non
         assert websocket.ready_state is ReadyState.OPEN
         peer.send(b"", Opcode.PING)
         await wait_all_tasks_blocked()
-        assert peer.heard()[-1] == Close(CloseInfo(1008, "policy violation: too many control frames"))
+        assert peer.heard()[-1] == Close(
+            CloseInfo(
+                1008,
+                "policy violation: too many control frames (control_burst is 10, control_rate 1 a second): 16",
+            )
+        )
         with pytest.raises(trio_ws.ConnectionClosedError) as caught:
             await websocket.receive()
         assert isinstance(caught.value.__cause__, trio_ws.RemoteProtocolError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -220,10 +221,11 @@ async def test_a_request_may_be_as_large_as_its_limit_and_no_larger(
     pieces = [data[i : i + 1] for i in range(len(data))]
     assert await read_pieces(data, limits=replace(LIMITS, **{limit: size})) is not None
     assert await read_pieces(*pieces, limits=replace(LIMITS, **{limit: size})) is not None
-    assert (await refusal_of(data, replace(LIMITS, **{limit: size - 1}))).status == refused
     with pytest.raises(Refusal) as caught:
         await read_pieces(*pieces, limits=replace(LIMITS, **{limit: size - 1}))
-    assert caught.value.status == refused
+    for refusal in (caught.value, await refusal_of(data, replace(LIMITS, **{limit: size - 1}))):
+        assert refusal.status == refused
+        assert re.search(rf" {size - 1} .*\({limit}\): {size}( or more)?$", refusal.reason_text)
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,9 @@ class Attendant:
             return math.inf
         deadline = connection.keepalive.heard_at + connection.close_timeout
         if now >= deadline:
-            connection.lose(trio.TooSlowError("the peer did not close in time"))
+            connection.lose(
+                trio.TooSlowError(f"the peer did not close within {connection.close_timeout:g} s (close_timeout)")
+            )
         return deadline
 
     async def _while_closing(self, *, shield: bool) -> None:

@@ -438,7 +438,9 @@ class Connection(Lifecycle):
 
     def _limit_control_frames(self) -> None:
         if not self._control_frames.take(trio.current_time()):
-            raise RemoteProtocolError("too many control frames", POLICY_VIOLATION)
+            limits, came = self._control_frames, self.counters.pings_received + self.counters.pongs_received
+            text = f"too many control frames (control_burst is {limits.burst}, control_rate {limits.rate:g} a second): "
+            raise RemoteProtocolError(f"{text}{came}", POLICY_VIOLATION)
 
     def _answer_ping(self, payload: bytes) -> None:
         if not self.outbox.write_pong(self.protocol.encode_pong(payload)):

@@ -306,9 +306,12 @@ def _check_lines(buffer: bytearray, start: int, stop: int, limits: Limits) -> No
     if buffer and not (0x41 <= buffer[0] <= 0x5A or 0x61 <= buffer[0] <= 0x7A):
         raise HeadError(HTTPStatus.BAD_REQUEST, "this is no HTTP")
     if stop > limits.max_request_line and buffer.find(b"\r", 0, limits.max_request_line + 1) < 0:
-        raise HeadError(HTTPStatus.REQUEST_URI_TOO_LONG, f"the first line has over {limits.max_request_line} bytes")
+        size = buffer.find(b"\r")
+        many = f"{len(buffer)} or more" if size < 0 else size
+        text = f"the first line has over {limits.max_request_line} bytes (max_request_line): {many}"
+        raise HeadError(HTTPStatus.REQUEST_URI_TOO_LONG, text)
     if stop > limits.max_head_size:
-        text = f"the head has over {limits.max_head_size} bytes"
+        text = f"the head has over {limits.max_head_size} bytes (max_head_size): {stop} or more"
         raise HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
     # RFC 9112 §2.2: a bare LF may end a line, for the lenient; that two parsers differ on it is how smuggling works.
     if buffer.count(b"\n", start, stop) != buffer.count(b"\r\n", max(0, start - 1), stop):
@@ -318,14 +321,15 @@ def _check_lines(buffer: bytearray, start: int, stop: int, limits: Limits) -> No
 def _check_head(head: bytes, limits: Limits) -> None:
     first, *lines = head[: -len(_BLANK_LINE)].split(b"\r\n")
     if len(lines) > limits.max_headers:
-        raise HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {limits.max_headers} header lines")
+        message = f"more than {limits.max_headers} header lines (max_headers): {len(lines)}"
+        raise HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, message)
     text = b"".join((first, *lines))
     if len(text.translate(None, _CONTROLS)) != len(text):
         raise HeadError(HTTPStatus.BAD_REQUEST, "a control character")  # a bare CR, NUL: RFC 9110 §5.5
     if b"\r\n " in head or b"\r\n\t" in head:
         raise HeadError(HTTPStatus.BAD_REQUEST, "a folded header line")  # RFC 9112 §5.2
-    if max(map(len, lines), default=0) > limits.max_header_line:
-        message = f"a header line has over {limits.max_header_line} bytes"
+    if (longest := max(map(len, lines), default=0)) > limits.max_header_line:
+        message = f"a header line has over {limits.max_header_line} bytes (max_header_line): {longest}"
         raise HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, message)
 
 

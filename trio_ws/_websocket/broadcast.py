@@ -114,7 +114,8 @@ def send_to_all(
             result.gone.append(target)
         elif connection.outbox.buffered > max_buffered:
             if slow == "close":
-                connection.start_close(POLICY_VIOLATION, "too slow")
+                text = f"too slow: {connection.outbox.buffered} bytes wait, at most {max_buffered} may (max_buffered)"
+                connection.start_close(POLICY_VIOLATION, text)
             (result.closed if slow == "close" else result.skipped).append(target)
         elif connection.outbox.held:
             result.skipped.append(target)

@@ -276,19 +276,22 @@ class Inflater:
         self._taken = 0  # bytes of this message
         self._final_blocks = 0  # of this message
 
-    def inflate(self, data: bytes | bytearray | memoryview, *, final: bool, max_size: int | None) -> bytes:
+    def inflate(
+        self, data: bytes | bytearray | memoryview, *, final: bool, max_size: int | None, held: int = 0
+    ) -> bytes:
         """Inflate the next part of a message.
 
         Args:
             data: any part of the message's payload: all of it, a fragment, or a piece of one.
             final: whether the message ends with data.
-            max_size: how many bytes the message may still have, None for any number.
+            max_size: how many bytes the message may have, None for any number.
+            held: how many of these were inflated before.
 
         Returns:
             All that can be told from what came so far. The stream is of no use after an error.
 
         Raises:
-            MessageTooBig: it is more than max_size bytes.
+            MessageTooBig: the message has more than max_size bytes.
             RemoteProtocolError: with 1007, data is no deflate; with 1008, it is cut into too many final blocks.
 
         Source: RFC 7692 §7.2.2.
@@ -298,9 +301,9 @@ class Inflater:
             data = b"".join((data, _FLUSH_END))
         self._taken += len(data)
         stream = self._stream or self._open()
-        output = _run(stream, data, max_size)
+        output = _run(stream, data, max_size, held)
         if stream.eof:
-            output = self._go_on(stream, output, final=final, max_size=max_size)
+            output = self._go_on(stream, output, final=final, max_size=max_size, held=held)
         else:
             self._remember(output)
         if final:
@@ -327,7 +330,7 @@ class Inflater:
             if len(history) > window + window // 4:  # now and then: each time would cost more than to inflate
                 del history[:-window]
 
-    def _go_on(self, stream: zlib._Decompress, output: bytes, *, final: bool, max_size: int | None) -> bytes:
+    def _go_on(self, stream: zlib._Decompress, output: bytes, *, final: bool, max_size: int | None, held: int) -> bytes:
         """Inflate what follows a final block (RFC 7692 §7.2.3.4), until the data ends."""
         outputs = [output]
         # A view, and short steps: zlib copies all input that follows a final block, for each such block.
@@ -342,9 +345,8 @@ class Inflater:
             if not rest:
                 break
             stream = self._stream or self._open()
-            if max_size is not None:
-                max_size -= len(output)
-            output = _run(stream, rest[:_STEP], max_size)
+            held += len(output)
+            output = _run(stream, rest[:_STEP], max_size, held)
             outputs.append(output)
             rest = rest[min(_STEP, len(rest)) - len(stream.unused_data) :]
         return b"".join(outputs)
@@ -353,18 +355,20 @@ class Inflater:
         self._stream = None
         self._final_blocks += 1
         # Counted by the place in the message, so that it does not matter how the message is cut into calls.
-        if self._final_blocks > _FREE_FINAL_BLOCKS + (self._taken - left) // _BYTES_PER_FINAL_BLOCK:
-            raise RemoteProtocolError("message with too many final deflate blocks", POLICY_VIOLATION)
+        most = _FREE_FINAL_BLOCKS + (self._taken - left) // _BYTES_PER_FINAL_BLOCK
+        if self._final_blocks > most:
+            raise RemoteProtocolError(f"message with too many final deflate blocks: over {most}", POLICY_VIOLATION)
 
 
-def _run(stream: zlib._Decompress, data: bytes | bytearray | memoryview, max_size: int | None) -> bytes:
+def _run(stream: zlib._Decompress, data: bytes | bytearray | memoryview, max_size: int | None, held: int) -> bytes:
     """Inflate data up to a final block or its end; one byte over max_size is enough to know that it is too much."""
     try:
-        output = stream.decompress(data, 0 if max_size is None else max_size + 1)
+        output = stream.decompress(data, 0 if max_size is None else max_size + 1 - held)
     except zlib.error as error:
         raise RemoteProtocolError("compressed message is corrupt", INVALID_DATA) from error
-    if max_size is not None and len(output) > max_size:
-        raise MessageTooBig("compressed message inflates to more bytes than are taken")
+    if max_size is not None and held + len(output) > max_size:
+        what = f"compressed message inflates to {held + len(output)} bytes or more"
+        raise MessageTooBig(f"{what}, at most {max_size} are taken (max_message_size)")
     return output
 
 

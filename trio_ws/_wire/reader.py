@@ -347,10 +347,12 @@ class MessageReader:
             self._check_size((self._wire_size if compressed else len(self._message)) + length, compressed=compressed)
         fragments = self._max_fragments + (self._wire_size // _BYTES_PER_FRAGMENT if in_pieces else 0)
         if self._fragments + 1 > fragments:
-            raise RemoteProtocolError(f"message in more than {fragments} fragments", POLICY_VIOLATION)
+            text = f"message in more than {fragments} fragments (max_fragments): {self._fragments + 1} or more"
+            raise RemoteProtocolError(text, POLICY_VIOLATION)
         most_empty = self._limits.max_empty_fragments
         if length == 0 and not first & FIN and most_empty is not None and self._empty_fragments >= most_empty:
-            raise RemoteProtocolError(f"more than {most_empty} empty fragments in a row", POLICY_VIOLATION)
+            text = f"more than {most_empty} empty fragments in a row (max_empty_fragments): {self._empty_fragments + 1}"
+            raise RemoteProtocolError(text, POLICY_VIOLATION)
 
     def _check_size(self, size: int, *, compressed: bool) -> None:
         """Check how many bytes a message has at least: compressed, those that it came in."""
@@ -358,7 +360,8 @@ class MessageReader:
         # Compressed input is not held, so its bound is only against absurd lengths: flushed after every byte
         # (RFC 7692 §7.2.1), a message grows sevenfold by deflating.
         if most is not None and size > (8 * most + 2**16 if compressed else most):
-            raise MessageTooBig(f"message of {size} bytes or more, at most {most} are taken")
+            what = f"{'compressed ' if compressed else ''}message of {size} bytes or more"
+            raise MessageTooBig(f"{what}, at most {most} are taken (max_message_size)")
 
     def _begin_data_frame(self, first: int, length: int, events: list[Event]) -> None:
         opcode = first & OPCODE
@@ -431,8 +434,8 @@ class MessageReader:
         """Add a piece of payload, with its mask off, to the message; finish the message if that was its last."""
         final = self._fin and not self._remaining
         if self._compressed and self._inflater is not None:
-            room = None if self._max_size is None or self._streaming else self._max_size - len(self._message)
-            piece = self._inflater.inflate(piece, final=final, max_size=room)
+            most = None if self._streaming else self._max_size
+            piece = self._inflater.inflate(piece, final=final, max_size=most, held=len(self._message))
         if final and not self._message:
             self._finish(piece, events)  # it came in one piece: nothing to put together
             return
