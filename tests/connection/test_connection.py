@@ -284,13 +284,71 @@ async def test_a_ping_gives_its_round_trip(autojump_clock: MockClock) -> None:
         assert websocket.statistics().pongs_received == 2
 
 
-async def test_a_ping_that_is_cancelled_is_off_the_books(autojump_clock: MockClock) -> None:
-    async with one_side() as (websocket, peer):
-        with trio.move_on_after(1):
-            await websocket.ping(b"x")
-        peer.send(b"x", Opcode.PONG)
+@pytest.mark.parametrize("later", ["ping(ws)", "cancelled", "keepalive"])
+async def test_a_pong_for_a_later_ping_of_any_kind_answers_those_before(later: str, autojump_clock: MockClock) -> None:
+    """A peer need answer only the newest (RFC 6455 §5.5.3)."""
+    keepalive = Keepalive(interval=2, timeout=20) if later == "keepalive" else None
+    async with one_side(keepalive=keepalive) as (websocket, peer), trio.open_nursery() as nursery:
+        trips: list[float] = []
+
+        async def ping() -> None:
+            trips.append(await websocket.ping())
+
+        nursery.start_soon(ping)
         await trio.sleep(1)
+        nursery.start_soon(ping)
+        await wait_all_tasks_blocked()
+        if later == "ping(ws)":
+            trio_ws.ping(websocket, b"later")
+        elif later == "cancelled":
+            with trio.move_on_after(1):
+                await websocket.ping()
+        await trio.sleep_until(3)
+        pings = peer.heard()
+        assert [type(ping) for ping in pings] == [Ping] * 3
+        peer.send(pings[-1].payload, Opcode.PONG)  # type: ignore[union-attr]
+        await wait_all_tasks_blocked()
+        assert trips in ([3, 2], [2, 3])
+        assert websocket.latency == (1 if later == "keepalive" else 2)
+
+
+async def test_however_many_pings_are_sent_the_newest_answers_all(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer), trio.open_nursery() as nursery:
+        answered: list[int] = []
+
+        async def ping(number: int) -> None:
+            await websocket.ping(b"mine %d" % number)
+            answered.append(number)
+
+        for number in range(50):
+            nursery.start_soon(ping, number)
+            await wait_all_tasks_blocked()
+            for _ in range(50):
+                trio_ws.ping(websocket, b"%d" % number)
+        assert len(websocket._connection.pings._sent) <= 50 + 16
+        peer.send(b"mine 20", Opcode.PONG)
+        await wait_all_tasks_blocked()
+        assert sorted(answered) == list(range(21))
+        peer.send(b"49", Opcode.PONG)
+        await wait_all_tasks_blocked()
+        assert sorted(answered) == list(range(50))
+        assert websocket._connection.pings._sent == ()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_pong_that_answers_nothing_wakes_nobody(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer):
+        with trio.move_on_after(10) as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(websocket.ping, b"")
+                await wait_all_tasks_blocked()
+                for payload in (b"x", b"\0", bytes(8), bytes(125)):
+                    peer.send(payload, Opcode.PONG)
+        assert scope.cancelled_caught
         assert websocket.latency is None
+        peer.send(b"", Opcode.PONG)  # the task has gone, but this is the pong
+        await trio.sleep(1)
+        assert websocket.latency == 10
 
 
 async def test_whoever_waits_is_woken_by_the_end(autojump_clock: MockClock) -> None:
@@ -676,12 +734,12 @@ async def test_nobody_goes_before_a_sender_that_was_let_in(autojump_clock: MockC
         assert peer.heard() == [b"a" * 200, b"b" * 200]
 
 
-async def test_keepalive_pings_that_other_bytes_answered_are_forgotten(autojump_clock: MockClock) -> None:
+async def test_keepalive_pings_that_other_bytes_answered_do_not_pile_up(autojump_clock: MockClock) -> None:
     async with one_side(keepalive=Keepalive(interval=1, timeout=1)) as (websocket, peer):
-        for _ in range(20):
+        for _ in range(50):
             await trio.sleep(1.5)
-            peer.send(b"", Opcode.PONG)
-        assert len(websocket._connection.pings._waiters) == 1
+            peer.send(b"no answer", Opcode.PONG)
+        assert len(websocket._connection.pings._sent) == 16
 
 
 async def test_reading_stops_when_the_connection_has_ended(autojump_clock: MockClock) -> None:

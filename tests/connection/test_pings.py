@@ -7,29 +7,41 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from trio_ws._connection.pings import Pings, PingWaiter
+from trio_ws._connection.pings import MOST_WITHOUT_A_TASK, Pings, SentPing
 from trio_ws._util.token_bucket import TokenBucket
 
 
 def test_a_ping_without_a_payload_gets_one_of_its_own() -> None:
     pings = Pings()
-    payloads = {pings.expect(None, 0).payload for _ in range(300)}
+    payloads = {pings.note(None, 0).payload for _ in range(300)}
     assert len(payloads) == 300
-    assert pings.expect(b"mine", 0).payload == b"mine"
+    assert pings.note(b"mine", 0).payload == b"mine"
 
 
 def test_a_pong_answers_its_ping_and_those_before() -> None:
     pings = Pings()
-    waiters = [pings.expect(payload, at) for at, payload in enumerate([b"a", b"b", b"a", b"c"])]
+    sent = [pings.note(payload, at) for at, payload in enumerate([b"a", b"b", b"a", b"c"])]
     pings.answer(b"?", 5)
     assert pings.latency is None
     pings.answer(b"a", 10)  # the newest with that payload
-    assert [waiter.round_trip for waiter in waiters] == [10, 9, 8, None]
+    assert [ping.round_trip for ping in sent] == [10, 9, 8, None]
     assert pings.latency == 8
-    pings.forget(waiters[0])
-    pings.forget(waiters[3])
-    pings.answer(b"c", 11)
-    assert waiters[3].round_trip is None
+    pings.answer(b"b", 11)  # late: it was answered already
+    assert [ping.round_trip for ping in sent] == [10, 9, 8, None]
+    assert pings.latency == 8
+
+
+def test_the_newest_pings_are_noted_and_all_that_a_task_waits_for() -> None:
+    pings = Pings()
+    waited_for = [pings.note(b"task %d" % number, 0) for number in range(5)]
+    for ping in waited_for:
+        ping.waited_for = True
+    sent = [pings.note(b"%d" % number, 1) for number in range(MOST_WITHOUT_A_TASK + 4)]
+    pings.answer(b"3", 2)  # no longer noted
+    assert (waited_for[0].round_trip, sent[3].round_trip, pings.latency) == (None, None, None)
+    pings.answer(b"4", 2)
+    assert [ping.round_trip for ping in waited_for] == [2] * 5
+    assert (sent[4].round_trip, sent[5].round_trip) == (1, None)
 
 
 def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
@@ -46,42 +58,44 @@ def test_a_bucket_without_a_burst_gives_everything() -> None:
 
 async def test_a_pong_and_the_end_wake_who_waits() -> None:
     pings = Pings()
-    first, second = pings.expect(b"1", 0), pings.expect(b"2", 1)
-    woken: list[bytes] = []
+    first, second = pings.note(b"1", 0), pings.note(b"2", 1)
+    woken: list[tuple[bytes, float | None]] = []
 
-    async def wait(waiter: PingWaiter) -> None:
-        await waiter.parking_lot.park()
-        woken.append(waiter.payload)
+    async def wait(ping: SentPing) -> None:
+        woken.append((ping.payload, await pings.wait(ping)))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wait, first)
         nursery.start_soon(wait, second)
         await wait_all_tasks_blocked()
+        assert first.waited_for
         pings.answer(b"1", 5)
         await wait_all_tasks_blocked()
-        assert woken == [b"1"]
+        assert woken == [(b"1", 5)]
         pings.release()
-    assert woken == [b"1", b"2"]
-    assert (first.round_trip, second.round_trip, pings.latency) == (5, None, 5)
+    assert woken == [(b"1", 5), (b"2", None)]
+    assert pings.latency == 5
+    assert not first.waited_for
+    assert not second.waited_for
+
+
+async def test_a_cancelled_ping_still_answers_others() -> None:
+    pings = Pings()
+    first, cancelled = pings.note(b"1", 0), pings.note(b"2", 1)
+    with trio.move_on_after(0):
+        await pings.wait(cancelled)
+    pings.answer(b"2", 5)
+    assert (first.round_trip, pings.latency) == (5, 4)
 
 
 def test_a_pong_is_looked_for_among_the_newest_first() -> None:
     pings = Pings()
-    same = [pings.expect(b"", at) for at in range(3)]
+    same = [pings.note(b"", at) for at in range(3)]
     pings.answer(b"", 10)
-    assert [waiter.round_trip for waiter in same] == [10, 9, 8]
-    late = pings.expect(b"", 10)
+    assert [ping.round_trip for ping in same] == [10, 9, 8]
+    late = pings.note(b"", 10)
     pings.answer(b"", 11)
     assert (late.round_trip, same[0].round_trip, pings.latency) == (1, 10, 1)
-
-
-def test_what_was_forgotten_may_be_forgotten_again() -> None:
-    pings = Pings()
-    waiter = pings.expect(b"", 0)
-    pings.forget(waiter)
-    pings.forget(waiter)
-    pings.answer(b"", 1)
-    assert (waiter.round_trip, pings.latency) == (None, None)
 
 
 @given(st.integers(1, 20), st.floats(0, 50), st.lists(st.floats(0, 3), max_size=100))

@@ -27,7 +27,6 @@ from .keepalive import Verdict
 if TYPE_CHECKING:
     from .connection import Connection
     from .handover import Handover
-    from .pings import PingWaiter
 
 STREAM_LINGER = 0.25  # seconds, for the END_STREAM that comes with the server's Close or right behind it
 
@@ -45,13 +44,12 @@ class Attendant:
         relieved: somebody reads, and whoever stops has to :meth:`arm` this.
     """
 
-    __slots__ = ("_connection", "_handover", "_heard_at", "_parked", "_question", "_reads", "relieved")
+    __slots__ = ("_connection", "_handover", "_heard_at", "_parked", "_reads", "relieved")
 
     def __init__(self, connection: Connection, handover: Handover) -> None:
         self._connection = connection
         self._handover = handover
         self._parked: trio.lowlevel.Task | None = None  # no ParkingLot: an idle connection would hold 300 bytes more
-        self._question: PingWaiter | None = None  # the keepalive's last ping
         self._reads = True
         self._heard_at = 0.0  # when something had last come as it began to wait to be called
         self.relieved: bool = False
@@ -163,10 +161,7 @@ class Attendant:
         connection.keepalive.overhear(connection.transport.heard_at)
         verdict, again_at = connection.keepalive.look(now)
         if verdict is Verdict.ASK and not connection.transport.ask():
-            if self._question is not None:
-                connection.pings.forget(self._question)  # answered by other bytes than a pong
-            self._question = connection.pings.expect(None, now)
-            connection.send_ping(self._question.payload)
+            connection.send_ping(None)
         elif verdict is Verdict.GIVE_UP:
             connection.fail(RemoteProtocolError("no answer to a keepalive ping", INTERNAL_ERROR))
             connection.close_deadline = now  # it will not answer a Close either

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .._wire.prepared import PreparedMessage
     from .._wire.protocol import Message, WebSocketProtocol
     from .._wire.reader import Event
+    from .pings import SentPing
 
 FRAMES_AT_ONCE = 256  # no task understands more without letting others run
 MOST_AT_ONCE = 2**20  # bytes of messages, and one message: a few compressed bytes can be many
@@ -150,11 +151,12 @@ class Connection(Lifecycle):
         self.counters.messages_sent += 1
         self.notice_loss()
 
-    def send_ping(self, payload: bytes) -> None:
-        """Send a Ping now if the connection is open."""
-        if self.is_open():
-            self.outbox.write(self.protocol.encode_ping(payload))
-            self.counters.pings_sent += 1
+    def send_ping(self, payload: bytes | None) -> SentPing:
+        """Send a Ping now, room or not; the connection is open. Without a payload it gets one of its own."""
+        ping = self.pings.note(payload, trio.current_time())
+        self.outbox.write(self.protocol.encode_ping(ping.payload))
+        self.counters.pings_sent += 1
+        return ping
 
     async def send_pong(self, payload: bytes) -> None:
         """Send a Pong that nobody asked for (RFC 6455 §5.5.3)."""
@@ -171,16 +173,12 @@ class Connection(Lifecycle):
             await self.outbox.wait_for_space()
         if not self.is_open():
             raise self.closed_error()
-        waiter = self.pings.expect(payload, trio.current_time())
-        self.send_ping(waiter.payload)
+        ping = self.send_ping(payload)
         self._have_read()
-        try:
-            await waiter.parking_lot.park()
-        finally:
-            self.pings.forget(waiter)
-        if waiter.round_trip is None:
+        round_trip = await self.pings.wait(ping)
+        if round_trip is None:
             await self.raise_closed()
-        return waiter.round_trip
+        return round_trip
 
     async def raise_closed(self) -> NoReturn:
         """Tell a task that has waited in vain; if it was cancelled together with the connection, that is why."""

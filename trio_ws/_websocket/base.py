@@ -58,7 +58,9 @@ class WebSocketBase:
     async def ping(self, payload: bytes | bytearray | memoryview | None = None) -> float:
         """Send a Ping and wait for its Pong (RFC 6455 §5.5.2).
 
-        Cancelled, the ping may have been sent; its pong is ignored.
+        A peer may answer only the newest of several pings (§5.5.3), so the pong for a later ping of this connection,
+        whoever sent that, answers this one too. While the receive buffer is full, nothing is read, and no pong is seen
+        until somebody receives. Cancelled, the ping may have been sent.
 
         Args:
             payload: at most 125 bytes; None sends one that no other ping of this connection has.

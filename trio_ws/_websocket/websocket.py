@@ -241,4 +241,6 @@ def ping(websocket: WebSocket, payload: bytes | bytearray | memoryview = b"") ->
 
     Source: undici's ``ping(ws, payload)``.
     """
-    websocket._connection.send_ping(check_payload(payload))
+    data, connection = check_payload(payload), websocket._connection
+    if connection.is_open():
+        connection.send_ping(data)
