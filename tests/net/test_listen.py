@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +17,14 @@ import trio
 import trio.testing
 
 from trio_ws._net import listen as module
-from trio_ws._net.listen import accept_nowait, check_listen_address, listen, systemd_sockets
+from trio_ws._net.listen import (
+    BROKEN_LISTENER,
+    SocketFile,
+    accept_nowait,
+    check_listen_address,
+    listen,
+    systemd_sockets,
+)
 
 from ..activation import activated
 from ..raw import open_files
@@ -45,6 +54,24 @@ def listening() -> Iterator[socket.socket]:
         (ValueError, r"^port=65536: it must be from 0 to 65535$", {"port": 65536}),
         (ValueError, r"^port=None is for a Unix socket", {"port": None}),
         (ValueError, r"^reuse_port=True is for TCP", {"host": "/socket", "port": None, "reuse_port": True}),
+        (
+            TypeError,
+            r"^socket_mode must be an int or None, not '600'$",
+            {"host": "/s", "port": None, "socket_mode": "600"},
+        ),
+        (
+            TypeError,
+            r"^socket_mode must be an int or None, not True$",
+            {"host": "/s", "port": None, "socket_mode": True},
+        ),
+        (ValueError, r"^socket_mode=0o1777: it must be from 0", {"host": "/s", "port": None, "socket_mode": 0o1777}),
+        (ValueError, r"^socket_mode=-0o1: it must be from 0", {"host": "/s", "port": None, "socket_mode": -1}),
+        (ValueError, r"^socket_mode=0o600 is for a Unix socket that is yet", {"socket_mode": 0o600}),
+        (
+            ValueError,
+            r"^socket_mode=0o600 is for a Unix socket that is yet",
+            {"host": None, "port": None, "sockets": [], "socket_mode": 0o600},
+        ),
         (ValueError, r"^host='127.0.0.1': it must be None where sockets are passed", {"sockets": []}),
         (ValueError, r"^port=0: it must be None where sockets are passed", {"host": None, "sockets": []}),
         (ValueError, r"^sockets has none: pass at least one$", {"host": None, "port": None, "sockets": []}),
@@ -66,6 +93,12 @@ def test_a_system_without_reuse_port_says_so(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delattr(socket, "SO_REUSEPORT")
     with pytest.raises(ValueError, match=r"^reuse_port=True: this system has no SO_REUSEPORT$"):
         check_listen_address(LOCAL, 80, sockets=None, reuse_port=True)
+
+
+def test_a_system_without_unix_sockets_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "AF_UNIX")
+    with pytest.raises(ValueError, match=r"^host='/run/socket': this system has no Unix sockets$"):
+        check_listen_address("/run/socket", None, sockets=None, reuse_port=False)
 
 
 def refused(sock: socket.socket, *more: socket.socket) -> str:
@@ -181,18 +214,176 @@ def test_accepting_does_not_wait(listening: socket.socket) -> None:
             assert address == sock.getpeername() == calling.getsockname()
 
 
-@pytest.mark.parametrize(("number", "none"), [(errno.ECONNABORTED, True), (errno.EPERM, True), (errno.EMFILE, False)])
-def test_what_the_network_did_to_a_caller_is_no_error(number: int, none: bool) -> None:
-    class Failing(socket.socket):
-        def accept(self) -> tuple[socket.socket, object]:
-            raise OSError(number, "failed")
+# accept(2), "Error handling" and "ERRORS": what became of a connection that was waiting.
+FAILED_CONNECTION = [
+    *(errno.ECONNABORTED, errno.ECONNRESET, errno.EPERM, errno.EPROTO, errno.ETIMEDOUT),
+    *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENONET),
+    *(errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT),
+]
 
+
+class Failing(socket.socket):
+    """A listener whose next connections fail with these errors."""
+
+    numbers: list[int]
+    endless = False
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if self.numbers:
+            number = self.numbers[0] if self.endless else self.numbers.pop(0)
+            raise OSError(number, os.strerror(number))
+        return super().accept()
+
+
+@pytest.mark.parametrize("number", FAILED_CONNECTION)
+def test_what_the_network_did_to_a_caller_is_no_error_and_the_next_one_is_served(number: int) -> None:
     with Failing() as sock:
-        if none:
-            assert accept_nowait(sock) is None
-        else:
-            with pytest.raises(OSError, match="failed"):
-                accept_nowait(sock)
+        sock.bind((LOCAL, 0))
+        sock.listen()
+        sock.numbers = [number, number]
+        with socket.create_connection(sock.getsockname()):
+            accepted = accept_nowait(sock)
+            assert accepted is not None
+            accepted[0].close()
+        sock.numbers, sock.endless = [number], True
+        assert accept_nowait(sock) is None, "it comes to an end"
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSR, errno.EIO])
+def test_what_may_pass_is_raised_and_the_listener_is_good(number: int) -> None:
+    with Failing() as sock:
+        sock.numbers = [number]
+        with pytest.raises(OSError, match=os.strerror(number)):
+            accept_nowait(sock)
+        assert number not in BROKEN_LISTENER
+
+
+def test_a_listener_that_is_no_good_says_so(listening: socket.socket) -> None:
+    with socket.socket() as never_listened:
+        with pytest.raises(OSError, match="Invalid argument") as caught:
+            accept_nowait(never_listened)
+        assert caught.value.errno in BROKEN_LISTENER
+    listening.close()
+    with pytest.raises(OSError, match="Bad file descriptor") as caught:
+        accept_nowait(listening)
+    assert caught.value.errno in BROKEN_LISTENER
+
+
+# A Unix socket's file.
+
+
+@pytest.fixture
+def path() -> Iterator[str]:
+    """A path for a socket; it has about 100 bytes at most."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield f"{folder}/socket"
+
+
+def exists(path: str) -> bool:
+    return os.path.lexists(path)
+
+
+async def open_at(path: str, mode: int | None = None) -> socket.socket:
+    (sock,) = await listen(check_listen_address(path, None, sockets=None, reuse_port=False, socket_mode=mode))
+    return sock
+
+
+def dead_socket(path: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
+    """Leave what a killed process leaves."""
+    with socket.socket(socket.AF_UNIX, kind) as sock:
+        sock.bind(path)
+
+
+async def test_a_socket_that_nobody_listens_on_is_replaced(path: str) -> None:
+    dead_socket(path)
+    with await open_at(path), socket.socket(socket.AF_UNIX) as calling:
+        calling.connect(path)
+
+
+async def refused_at(path: str) -> None:
+    """Check that a path is taken, and left as it was."""
+    before, files = os.lstat(path), open_files()
+    with pytest.raises(OSError, match="in use"):
+        await open_at(path)
+    assert os.lstat(path) == before
+    assert open_files() == files
+
+
+async def test_a_path_where_somebody_may_listen_is_left_alone(path: str) -> None:
+    with await open_at(path):
+        await refused_at(path)
+    os.unlink(path)
+    with socket.socket(socket.AF_UNIX) as full, socket.socket(socket.AF_UNIX) as first:
+        full.bind(path)
+        full.listen(0)
+        first.connect(path)  # the queue holds one: another would have to wait
+        await refused_at(path)
+    os.unlink(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+        datagrams.bind(path)
+        await refused_at(path)
+
+
+async def test_what_is_no_socket_is_left_alone(path: str) -> None:
+    os.close(os.open(path, os.O_CREAT))
+    await refused_at(path)
+    os.unlink(path)
+    os.mkdir(path)
+    await refused_at(path)
+    os.rmdir(path)
+    dead_socket(f"{path}2")
+    os.symlink(f"{path}2", path)
+    await refused_at(path)
+
+
+async def test_what_vanishes_while_it_is_looked_at_is_an_os_error(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead_socket(path)
+    monkeypatch.setattr(os, "lstat", lambda path: os.stat(f"{path} is gone"))
+    with pytest.raises(OSError, match="in use"):
+        await open_at(path)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666, 0])
+async def test_the_mode_of_a_socket_is_that_which_is_asked_for(path: str, mode: int) -> None:
+    before = os.umask(0o027)
+    try:
+        with await open_at(path, mode):
+            assert stat.S_IMODE(os.stat(path).st_mode) == mode
+        os.unlink(path)
+        with await open_at(path):
+            assert stat.S_IMODE(os.stat(path).st_mode) == 0o750
+    finally:
+        os.umask(before)
+
+
+async def test_nobody_can_connect_before_the_mode_is_set(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def chmod(name: str, mode: int) -> None:
+        with socket.socket(socket.AF_UNIX) as calling, pytest.raises(ConnectionRefusedError):
+            calling.connect(name)
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(os, "chmod", chmod)
+    files = open_files()
+    with pytest.raises(PermissionError, match="not yours"):
+        await open_at(path, 0o600)
+    assert not exists(path)
+    assert open_files() == files
+
+
+async def test_a_socket_file_is_removed_by_the_server_that_made_it_and_by_no_other(path: str) -> None:
+    with await open_at(path):
+        ours = SocketFile(path)
+        os.unlink(path)
+        with await open_at(path):
+            ours.remove()
+            assert exists(path)
+            theirs = SocketFile(path)
+            theirs.remove()
+            assert not exists(path)
+            with await open_at(path):
+                theirs.remove()
+                assert exists(path)
+    SocketFile(f"{path} is not there").remove()
 
 
 # systemd.

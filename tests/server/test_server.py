@@ -37,7 +37,7 @@ from trio_ws import (
     wrap_client_stream,
     wrap_server_stream,
 )
-from trio_ws._net.listen import accept_nowait
+from trio_ws._net.listen import BROKEN_LISTENER, accept_nowait
 from trio_ws._server import server as _server
 
 from ..raw import (
@@ -372,6 +372,47 @@ async def test_a_shortage_of_descriptors_is_logged_once_a_second_and_waited_out(
     assert [record.getMessage() for record in caplog.records] == [
         "cannot accept connections for now: OSError(24, 'Too many open files')"
     ] * 3
+
+
+async def test_no_error_of_accept_but_that_of_a_broken_listener_ends_the_server(
+    monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
+) -> None:
+    numbers = [number for number in errno.errorcode if number not in BROKEN_LISTENER]
+    accept = socket.socket.accept
+
+    def fail_at_first(listening: socket.socket) -> tuple[socket.socket, object]:
+        if numbers:
+            number = numbers.pop()
+            raise OSError(number, os.strerror(number))
+        return accept(listening)
+
+    async with serving(partial(serve_websocket, echo, LOCAL, 0)) as server:
+        monkeypatch.setattr(socket.socket, "accept", fail_at_first)
+        stream = await dial(server)
+        while numbers:
+            await wait_all_tasks_blocked()
+            mock_clock.jump(0.1)
+        await wait_all_tasks_blocked()
+        mock_clock.jump(0.1)  # the last one was waited out, perhaps
+        async with await dial(server) as other:
+            await other.send_all(request())
+            assert status(await read_head(other)) == 101
+        await stream.aclose()
+
+
+async def test_a_socket_that_a_killed_process_left_is_replaced(folder: Path) -> None:
+    path = folder / "socket"
+    code = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()"
+    await trio.run_process([sys.executable, "-c", code, str(path)])
+    assert path.is_socket()
+    async with serving(partial(serve_websocket, echo, path, None, socket_mode=0o660)):
+        assert path.stat().st_mode & 0o777 == 0o660
+        with pytest.raises(OSError, match="in use"):
+            await serve_websocket(echo, path, None)
+        async with open_websocket("ws://example.com/", dispatcher=Agent(socket_path=path)) as websocket:
+            await websocket.send("hello")
+            assert await websocket.receive() == "hello"
+    assert not path.exists()
 
 
 async def test_a_listener_that_breaks_ends_the_server_with_its_bare_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -19,14 +20,23 @@ _SYSTEMD_VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDF
 _FAMILIES = (socket.AF_INET, socket.AF_INET6, getattr(socket, "AF_UNIX", None))
 _BACKLOG = 65535  # the system has a maximum of its own
 
-# accept(2): somebody else was faster, or what the network did to a connection that nobody has seen yet.
-_NOBODY_THERE = [
-    getattr(errno, name, errno.EAGAIN)
-    for name in (
-        *("EAGAIN", "EINTR", "ECONNABORTED", "EPROTO", "EPERM"),
-        *("ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH", "ENETUNREACH"),
-    )
-]
+
+def _numbers(*names: str) -> frozenset[int]:
+    """The numbers of those errors that this system has."""
+    return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
+
+
+_NOBODY_THERE = _numbers("EAGAIN", "EWOULDBLOCK", "EINTR")
+# accept(2): what became of one connection before it was accepted, which is gone with that.
+_CONNECTION_FAILED = _numbers(
+    *("ECONNABORTED", "ECONNRESET", "EPERM", "EPROTO", "ETIMEDOUT"),
+    *("EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENONET"),
+    *("ENOPROTOOPT", "EOPNOTSUPP", "EPFNOSUPPORT", "EPROTONOSUPPORT", "ESOCKTNOSUPPORT"),
+)
+BROKEN_LISTENER = _numbers("EBADF", "EFAULT", "EINVAL", "ENOTSOCK", "WSAEBADF", "WSAEFAULT", "WSAEINVAL")
+"""What accept(2) says of a listener that is no good any more; all else passes."""
+
+_MOST_FAILED = 16  # connections in a row; then others may run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +49,7 @@ class ListenAddress:
         port: 0: the system chooses.
         path: a Unix socket's, None: TCP.
         reuse_port: whether other processes may listen on the same port.
+        socket_mode: the permissions of the Unix socket's file; None: as the umask leaves them.
     """
 
     sockets: tuple[socket.socket, ...] | None
@@ -46,6 +57,7 @@ class ListenAddress:
     port: int
     path: str | None
     reuse_port: bool
+    socket_mode: int | None
 
 
 def check_listen_address(
@@ -54,6 +66,7 @@ def check_listen_address(
     *,
     sockets: Iterable[socket.socket] | None,
     reuse_port: bool,
+    socket_mode: int | None = None,
 ) -> ListenAddress:
     """Check where a caller wants to listen.
 
@@ -69,8 +82,12 @@ def check_listen_address(
                 raise ValueError(f"{name}={value!r}: it must be None where sockets are passed, which have theirs")
         if reuse_port:
             raise ValueError("reuse_port=True is for a port that is yet to be opened: pass no sockets with it")
-        return ListenAddress(sockets=_check_sockets(sockets), host=None, port=0, path=None, reuse_port=False)
+        _check_socket_mode(socket_mode, None)
+        return ListenAddress(
+            sockets=_check_sockets(sockets), host=None, port=0, path=None, reuse_port=False, socket_mode=None
+        )
     path = _socket_path(host)
+    _check_socket_mode(socket_mode, path)
     if path is None:
         if port is None:
             raise ValueError("port=None is for a Unix socket: give a port, or 0 to let the system choose")
@@ -81,13 +98,31 @@ def check_listen_address(
         if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
             raise ValueError("reuse_port=True: this system has no SO_REUSEPORT")
         return ListenAddress(
-            sockets=None, host=None if host is None else str(host), port=port, path=None, reuse_port=reuse_port
+            sockets=None,
+            host=None if host is None else str(host),
+            port=port,
+            path=None,
+            reuse_port=reuse_port,
+            socket_mode=None,
         )
     if port is not None:
         raise ValueError(f"port={port!r}: a Unix socket has none, it must be None")
     if reuse_port:
         raise ValueError("reuse_port=True is for TCP: a Unix socket has one listener")
-    return ListenAddress(sockets=None, host=None, port=0, path=path, reuse_port=False)
+    if not hasattr(socket, "AF_UNIX"):
+        raise ValueError(f"host={host!r}: this system has no Unix sockets")
+    return ListenAddress(sockets=None, host=None, port=0, path=path, reuse_port=False, socket_mode=socket_mode)
+
+
+def _check_socket_mode(mode: int | None, path: str | None) -> None:
+    if mode is None:
+        return
+    if isinstance(mode, bool) or not isinstance(mode, int):
+        raise TypeError(f"socket_mode must be an int or None, not {mode!r}")
+    if not 0 <= mode <= 0o777:
+        raise ValueError(f"socket_mode={mode:#o}: it must be from 0 to 0o777")
+    if path is None:
+        raise ValueError(f"socket_mode={mode:#o} is for a Unix socket that is yet to be opened: give its path as host")
 
 
 def _check_sockets(sockets: Iterable[socket.socket]) -> tuple[socket.socket, ...]:
@@ -142,7 +177,8 @@ async def listen(place: ListenAddress) -> list[socket.socket]:
             raise
         opened = list(place.sockets)
     elif place.path is not None:
-        opened = [await _listen_on_path(place.path)]
+        await trio.lowlevel.checkpoint()
+        opened = [_listen_on_path(place.path, place.socket_mode)]
     elif place.reuse_port:
         opened = await _listen_beside_others(place.host, place.port)
     else:
@@ -153,15 +189,73 @@ async def listen(place: ListenAddress) -> list[socket.socket]:
     return opened
 
 
-async def _listen_on_path(path: str) -> socket.socket:
-    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _listen_on_path(path: str, mode: int | None) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    file = None
     try:
-        await sock.bind(path)
+        _bind_to_path(sock, path)
+        file = SocketFile(path)
+        if mode is not None:  # nobody can connect before listen()
+            os.chmod(path, mode)
         sock.listen(_BACKLOG)
-    except BaseException:  # cancelled or failed: nothing is left open
+    except BaseException:  # failed: nothing is left open
         sock.close()
+        if file is not None:
+            file.remove()
         raise
-    return socket.socket(fileno=sock.detach())
+    return sock
+
+
+def _bind_to_path(sock: socket.socket, path: str) -> None:
+    """Bind, in place of a socket's file that a killed process has left behind."""
+    try:
+        sock.bind(path)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or not _is_abandoned(path):
+            raise
+        os.unlink(path)
+        sock.bind(path)
+
+
+def _is_abandoned(path: str) -> bool:
+    """Tell whether a file is a socket that nobody listens on."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return False
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
+            probe.connect(path)
+    except ConnectionRefusedError:
+        return True
+    except OSError:  # its queue is full, it is of another kind, we have no right to it: somebody may listen
+        return False
+    return False
+
+
+class SocketFile:
+    """The file of a Unix socket that was opened here.
+
+    Args:
+        path: where it is.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._identity = self._look()
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            status = os.lstat(self._path)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def remove(self) -> None:
+        """Remove it, unless it is gone or another server's by now."""
+        if self._identity is not None and self._look() == self._identity:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+        self._identity = None
 
 
 async def _listen_beside_others(host: str | None, port: int) -> list[socket.socket]:
@@ -201,14 +295,18 @@ def accept_nowait(listening: socket.socket) -> tuple[socket.socket, object] | No
         Its socket, and the address of the caller.
 
     Raises:
-        OSError: the system is out of resources, or the socket is no good.
+        OSError: with an errno of BROKEN_LISTENER, the socket is no good; with another, the system is out of resources,
+            say, and it may go better after a while.
     """
-    try:
-        return listening.accept()
-    except OSError as error:
-        if error.errno in _NOBODY_THERE:
-            return None
-        raise
+    for _ in range(_MOST_FAILED):
+        try:
+            return listening.accept()
+        except OSError as error:
+            if error.errno in _NOBODY_THERE:
+                break
+            if error.errno not in _CONNECTION_FAILED:
+                raise
+    return None
 
 
 def systemd_sockets() -> list[socket.socket]:

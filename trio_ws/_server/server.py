@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import math
-import os
 import socket
 from dataclasses import replace
 from functools import partial
@@ -17,7 +15,7 @@ import trio
 from .._close import GOING_AWAY, check_close
 from .._exceptions import InvalidHandshake
 from .._net.dial import check_ssl_context
-from .._net.listen import accept_nowait, check_listen_address, listen
+from .._net.listen import BROKEN_LISTENER, SocketFile, accept_nowait, check_listen_address, listen
 from .._net.transport import SocketTransport, StreamTransport, prepare_socket
 from .._options import SAME_ORIGIN, Compression, Keepalive, Limits, check_names, defaults_of
 from .._util.nursery import BackgroundNursery
@@ -26,6 +24,7 @@ from .._wire.handshake import check_origins, check_protocols
 from .service import Service, ServiceOptions
 
 if TYPE_CHECKING:
+    import os
     import socket
     import ssl
     from collections.abc import Iterable
@@ -41,9 +40,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trio_ws.server")
 
-_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 _TASK = "trio_ws._server.service.Service.serve"  # given, or each task would have a text of its own
-_ACCEPT_PAUSE = 0.1  # seconds, while the system has no descriptors
+_ACCEPT_PAUSE = 0.1  # seconds, while the system has no descriptors, say
 _LOG_INTERVAL = 1.0  # seconds between two lines about that
 _MOST_WAITING = 4096  # connections that a system's queue holds; without a bound, who keeps calling would keep us there
 
@@ -100,6 +98,7 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
     instruments: Iterable[Instrument] = (),
     sockets: Iterable[socket.socket] | None = None,
     reuse_port: bool = False,
+    socket_mode: int | None = None,
     task_status: trio.TaskStatus[WebSocketServer] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve WebSockets until cancelled, or until :meth:`WebSocketServer.aclose`.
@@ -116,7 +115,7 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
     Args:
         handler: ``async def handler(request: WebSocketRequest)``, run in a task of its own for each request.
         host: a name or an address to listen on; None: every address; a path, with a slash or as a ``Path``: a Unix
-            socket, with ``port=None``.
+            socket, with ``port=None``. A socket's file that is there already is replaced if nobody listens on it.
         port: 0 lets the system choose.
         ssl_context: for ``wss``; None: plain ``ws``.
         protocols: the subprotocols that are spoken, the preferred first.
@@ -139,6 +138,8 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
             ends; other processes may have them too. A Unix socket's file is left to whoever has made it.
         reuse_port: let other processes, of this user, listen on the same port with ``reuse_port``; Linux gives each an
             even share of the connections. Not for Unix sockets, and not on Windows.
+        socket_mode: the permissions of the Unix socket's file, ``0o660`` say; it has them before anybody can connect.
+            None: as the process's umask leaves them.
         task_status: trio's, for ``nursery.start``.
 
     Raises:
@@ -168,7 +169,7 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
             raise TypeError(f"max_connections must be an int or None, not {max_connections!r}")
         if max_connections < 1:
             raise ValueError(f"max_connections={max_connections}: it must be at least 1, or None")
-    place = check_listen_address(host, port, sockets=sockets, reuse_port=reuse_port)
+    place = check_listen_address(host, port, sockets=sockets, reuse_port=reuse_port, socket_mode=socket_mode)
     listening = await listen(place)
     await WebSocketServer(handler, options, place, listening, max_connections)._run(task_status)
 
@@ -207,7 +208,7 @@ class WebSocketServer:
         self._stopped = trio.Event()
         self._logged_at = -math.inf
         self._listening = listening
-        self._path = place.path
+        self._file = None if place.path is None else SocketFile(place.path)
         self._shares_port = place.reuse_port
         self._address: object = listening[0].getsockname()
         self.listeners: list[trio.SocketListener] = [
@@ -296,10 +297,8 @@ class WebSocketServer:
     def _close_listeners(self) -> None:
         for listener in self.listeners:
             listener.socket.close()
-        if self._path is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self._path)
-            self._path = None  # it may be another server's soon
+        if self._file is not None:
+            self._file.remove()
 
     async def _accept(self, listening: socket.socket) -> None:
         while not self._accepting.cancel_called:  # or it is closed already: nobody can wait for it
@@ -312,7 +311,7 @@ class WebSocketServer:
             try:
                 self._take(listening)
             except OSError as error:
-                if error.errno not in _OUT_OF_RESOURCES:
+                if error.errno in BROKEN_LISTENER:
                     raise
                 self._log_shortage(error)
                 await trio.sleep(_ACCEPT_PAUSE)
