@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from hyperframe.frame import GoAwayFrame, SettingsFrame, WindowUpdateFrame
 from trio.testing import assert_checkpoints, memory_stream_pair, wait_all_tasks_blocked
 
 from trio_ws import (
@@ -40,6 +41,7 @@ from trio_ws import (
 from trio_ws._net.listen import BROKEN_LISTENER, accept_nowait
 from trio_ws._server import server as _server
 
+from ..net.http2.raw_http2 import RawHttp2
 from ..raw import (
     CLOSE,
     body,
@@ -732,6 +734,45 @@ async def test_a_request_that_is_half_there_when_the_server_closes_is_503() -> N
         nursery.start_soon(server.aclose)
         assert status(await read_all(stream)) == 503
         await stream.aclose()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_closing_server_does_not_wait_for_a_peer_that_holds_a_connection_and_says_nothing(
+    tls: bool, mock_clock: trio.testing.MockClock
+) -> None:
+    # Time stands still: if the server waited for the peer, it would wait for ever.
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(serve_websocket, echo, LOCAL, 0, server_context() if tls else None)
+        spare = await dial(server)
+        stream: trio.abc.Stream = spare
+        if tls:
+            stream = trio.SSLStream(spare, client_context(), server_hostname="localhost")
+            await stream.do_handshake()
+        await until(lambda: bool(server._service._opening))
+        await server.aclose()
+        assert await read_all(stream) == b""
+        await trio.aclose_forcefully(stream)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_closing_server_says_goaway_and_nothing_else_over_idle_http_2(
+    tls: bool, mock_clock: trio.testing.MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(serve_websocket, echo, LOCAL, 0, server_context() if tls else None)
+        spare = await dial(server)
+        stream: trio.abc.Stream = spare
+        if tls:
+            context = client_context()
+            context.set_alpn_protocols(["h2"])
+            stream = trio.SSLStream(spare, context, server_hostname="localhost")
+        peer = RawHttp2(stream)
+        await peer.begin()
+        await peer.expect(SettingsFrame)
+        nursery.start_soon(server.aclose)
+        assert await peer.goaway_code() == 0
+        assert {type(frame) for frame in peer.heard} == {SettingsFrame, WindowUpdateFrame, GoAwayFrame}
+        await trio.aclose_forcefully(stream)
 
 
 async def test_a_stubborn_handler_is_cancelled_after_close_timeout(mock_clock: trio.testing.MockClock) -> None:

@@ -686,16 +686,34 @@ async def test_the_open_websockets_are_known() -> None:
 # Closing.
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET / HT"])
-async def test_a_request_that_is_coming_when_the_server_closes_is_503(sent: bytes) -> None:
+async def test_a_request_that_is_coming_when_the_server_closes_is_503() -> None:
     async with served(never) as (stream, service):
-        await stream.send_all(sent)
+        await stream.send_all(b"GET / HT")
         await wait_all_tasks_blocked()
         service.refuse_new()
         heard = await read_head(stream)
         await stream.send_eof()
     assert status(heard) == 503
     assert field(heard, "Connection") == "close"
+
+
+async def test_a_connection_that_has_brought_nothing_is_closed_without_a_word(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    async with served(never) as (stream, service):
+        await wait_all_tasks_blocked()
+        service.refuse_new()
+        assert await read_all(stream) == b""
+    async with served(never) as (stream, _):
+        await wait_all_tasks_blocked()
+        mock_clock.jump(10)
+        assert await read_all(stream) == b""
+    async with served(never, ssl_context=server_context()) as (stream, service):
+        tls = trio.SSLStream(stream, client_context(), server_hostname="localhost")
+        await tls.do_handshake()
+        await wait_all_tasks_blocked()
+        service.refuse_new()
+        assert await tls.receive_some() == b"", "TLS ends as it should, and nothing else is said"
 
 
 async def test_a_request_that_comes_after_the_server_closed_is_503() -> None:

@@ -129,7 +129,7 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
         compression: how to accept and use permessage-deflate; None: do not.
         limits: what a client may cost us.
         keepalive: when to ask whether a client is there; None: never.
-        connect_timeout: seconds for TLS and the request together; then 408.
+        connect_timeout: seconds for TLS and the request together; then 408, or nothing if no byte of it has come.
         close_timeout: seconds for closing a connection.
         max_connections: connections of this server at a time; more wait in the system's backlog. None: no limit.
         instruments: hooks that hear what happens on each connection.
@@ -252,7 +252,8 @@ class WebSocketServer:
     async def aclose(self, code: int = GOING_AWAY, reason: str = "") -> None:
         """Stop accepting, close every WebSocket, wait for the handlers; then ``serve_websocket`` returns.
 
-        Requests that are still coming get 503; over HTTP/2 each connection gets GOAWAY. A handler that has not ended
+        Requests that are still coming get 503, and connections that have brought nothing are closed; over HTTP/2 each
+        connection gets GOAWAY. A handler that has not ended
         after ``close_timeout`` seconds is cancelled. Cancelled itself, it drops everything at once.
 
         Args:

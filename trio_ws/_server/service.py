@@ -14,7 +14,7 @@ import trio
 
 from .._connection.handover import Handover
 from .._exceptions import closes_with, is_only_closed
-from .._net.http1 import Http1Exchange, Http2Preface, RequestHead, answer_bytes, read_request, send_answer
+from .._net.http1 import Http1Exchange, Http2Preface, RequestHead, answer_bytes, read_request, read_some, send_answer
 from .._net.http2.connection import Http2Connection
 from .._net.http2.exchange import Http2Exchange, respond
 from .._net.http2.frame_reader import Http2Statistics
@@ -51,6 +51,7 @@ HTTPHandler = Callable[[HTTPRequest], Awaitable[HTTPResponse]]
 
 _PLAIN_TEXT = ("Content-Type", "text/plain; charset=utf-8")
 _UPGRADE = ("Upgrade", "websocket")
+_ARRIVAL_PASSES = 5  # of the scheduler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,7 @@ class Service:
         self.http2 = Http2Statistics()
 
     def refuse_new(self) -> None:
-        """Refuse requests that come, or are coming, with 503."""
+        """Refuse requests that come, or are coming, with 503; a connection that has brought nothing is closed."""
         self.closing = True
         for connection in tuple(self._http2_connections):
             connection.drain()
@@ -177,10 +178,16 @@ class Service:
         return None if scope.cancelled_caught else tls
 
     async def _read_head(self, transport: Transport, deadline: float) -> tuple[RequestHead, bytes] | None:
+        data = b""
         read: tuple[RequestHead, bytes] | None = None
         with self._while_opening(deadline) as scope:
-            read = await read_request(transport, self._limits)
+            data = await read_some(transport)
+            read = await read_request(transport, self._limits, data)
         if scope.cancelled_caught:
+            # Browsers keep connections ready: one that has asked for nothing is closed, and needs no answer.
+            if not data and not await _arrives_now(transport):
+                transport.abort()  # with TLS's goodbye
+                return None
             if self.closing:
                 raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The server is closing.")
             raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "The request took too long.")
@@ -360,6 +367,15 @@ class Service:
                 logger.error("handler returned without an answer to %.256r", request)
         if not request.answered:
             await request.reject(HTTPStatus.INTERNAL_SERVER_ERROR, [_PLAIN_TEXT], b"Internal server error.")
+
+
+async def _arrives_now(transport: Transport) -> bool:
+    """Look whether something has arrived that nobody has read: a stream of a task's takes some passes to bring it."""
+    for _ in range(_ARRIVAL_PASSES):
+        if transport.read():
+            return True
+        await trio.lowlevel.checkpoint()
+    return False
 
 
 def _log(request: WebSocketRequest, error: Exception) -> None:
