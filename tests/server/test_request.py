@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+import weakref
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -118,6 +119,7 @@ async def test_a_request_over_tcp_has_addresses() -> None:
 
     async def handler(asked: WebSocketRequest) -> None:
         seen.append((asked.remote_address, asked.local_address))
+        assert asked.ssl_object is None
         await asked.reject()
 
     assert [await serve_over_tcp(handler)] == seen
@@ -130,6 +132,7 @@ async def test_a_request_over_tls_is_for_wss() -> None:
         async def accept() -> None:
             asked = await wrap_server_stream(nursery, theirs, ssl_context=server_context())
             assert asked.url == "wss://localhost/"
+            assert asked.ssl_object is not None
             async with asked.accept() as websocket:
                 await websocket.wait_closed()
 
@@ -441,6 +444,41 @@ def test_a_plain_request_is_data() -> None:
     assert plain == HTTPRequest(method="GET", target="/", headers=Headers(), http_version="1.1", remote_address=None)
     with pytest.raises(dataclasses.FrozenInstanceError):
         plain.method = "POST"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query", "host", "url"),
+    [
+        ("/", "/", "", "a:1", "http://a:1/"),
+        ("/p%20q/?x=/?y", "/p%20q/", "x=/?y", "a:1", "http://a:1/p%20q/?x=/?y"),
+        ("//b/c?", "//b/c", "", "a:1", "http://a:1//b/c?"),
+        ("/http://b/", "/http://b/", "", "a:1", "http://a:1/http://b/"),
+        ("http://b:2/p?q", "/p", "q", "b:2", "http://b:2/p?q"),
+        ("HTTPS://b?q/", "/", "q/", "b", "http://b/?q/"),
+        ("http://b", "/", "", "b", "http://b/"),
+        ("*", "*", "", "a:1", "http://a:1"),
+    ],
+)
+def test_a_plain_request_tells_what_it_is_for(target: str, path: str, query: str, host: str, url: str) -> None:
+    headers = Headers({"Host": "a:1"})
+    plain = HTTPRequest(method="GET", target=target, headers=headers, http_version="1.1", remote_address=None)
+    assert (plain.path, plain.query, plain.host, plain.url) == (path, query, host, url)
+    assert plain.ssl_object is None
+    old = HTTPRequest(
+        method="GET", target="/a", headers=Headers(), http_version="1.0", remote_address=None, scheme="https"
+    )
+    assert (old.host, old.url) == ("", "https:///a")
+
+
+async def test_a_request_can_be_referred_to_weakly() -> None:
+    async with asking() as (_, asked):
+        kept = weakref.WeakKeyDictionary({asked: "kept"})
+        assert kept[asked] == "kept"
+        async with asked.accept_stream() as stream:
+            assert weakref.ref(stream.readable)() is stream.readable
+            assert weakref.ref(stream.writable)() is stream.writable
+    plain = HTTPRequest(method="GET", target="/", headers=Headers(), http_version="1.1", remote_address=None)
+    assert weakref.ref(plain)() is plain
 
 
 def test_a_response_has_defaults_and_cannot_be_changed() -> None:

@@ -13,9 +13,10 @@ from .._net.exchange import BODILESS
 from .._util.waiters import Waiters
 from .._websocket.start import Opened, start_websocket
 from .._websocket.websocket_stream import WebSocketStream
-from .._wire.handshake import check_headers, choose_protocol
+from .._wire.handshake import check_headers, choose_protocol, split_target
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator, Iterator
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
@@ -27,16 +28,18 @@ if TYPE_CHECKING:
     from .._wire.headers import Headers, HeadersLike
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
 class HTTPRequest:
     """A plain HTTP request, one that asks for no WebSocket.
 
     Attributes:
         method: "GET", say.
-        target: path and query as they were sent.
+        target: path and query as they were sent; a whole URL if the client took us for a proxy.
         headers: the headers; the body, if there is one, is not read.
         http_version: "1.0", "1.1" or "2".
         remote_address: where it came from.
+        scheme: "https" if it came by TLS, else "http".
+        ssl_object: the TLS that it came by, to ask for the client's certificate, say; None without TLS.
     """
 
     method: str
@@ -44,6 +47,29 @@ class HTTPRequest:
     headers: Headers
     http_version: str
     remote_address: object
+    scheme: str = "http"
+    ssl_object: ssl.SSLObject | None = None
+
+    @property
+    def path(self) -> str:
+        """The path, percent-encoded as it was sent; "*" for the server as a whole (RFC 9112 §3.2.4)."""
+        return split_target(self.target)[1].partition("?")[0]
+
+    @property
+    def query(self) -> str:
+        """What follows the question mark, "" if nothing does."""
+        return split_target(self.target)[1].partition("?")[2]
+
+    @property
+    def host(self) -> str:
+        """The host, and the port if it was sent, that the request is for; "" if it names none, as HTTP/1.0 may."""
+        return split_target(self.target)[0] or self.headers.get("Host", "")  # RFC 9112 §3.2.2
+
+    @property
+    def url(self) -> str:
+        """The URL as the client must have written it."""
+        target = split_target(self.target)[1]
+        return f"{self.scheme}://{self.host}{target if target.startswith('/') else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +150,7 @@ class WebSocketRequest:
     """
 
     __slots__ = (
+        "__weakref__",
         "_accepted",
         "_answered",
         "_cancelled_on_close",
@@ -334,6 +361,11 @@ class WebSocketRequest:
     def local_address(self) -> object:
         """Our address, in the same form."""
         return self._exchange.transport.local_address
+
+    @property
+    def ssl_object(self) -> ssl.SSLObject | None:
+        """The TLS that it came by, to ask for the client's certificate before it is accepted, say; None without TLS."""
+        return self._exchange.transport.ssl_object
 
     def __repr__(self) -> str:
         return f"<WebSocketRequest {self._url} from {self.remote_address!r}>"

@@ -148,6 +148,10 @@ class Service:
         await send_answer(transport, answer, self._limits)
 
     @property
+    def _scheme(self) -> str:
+        return "http" if self._options.ssl_context is None else "https"
+
+    @property
     def _limits(self) -> Limits:
         return self._options.connection.limits
 
@@ -222,6 +226,8 @@ class Service:
             headers=head.headers,
             http_version=head.http_version,
             remote_address=transport.remote_address,
+            scheme=self._scheme,
+            ssl_object=transport.ssl_object,
         )
         status, fields, body = await self._ask_http_handler(self._options.http_handler, request)
         await send_answer(transport, answer_bytes(status, fields, body, to_head=head.method == "HEAD"), self._limits)
@@ -341,6 +347,8 @@ class Service:
             headers=headers,
             http_version="2",
             remote_address=stream.remote_address,
+            scheme=self._scheme,
+            ssl_object=stream.ssl_object,
         )
         status, fields, body = await self._ask_http_handler(self._options.http_handler, request)
         await respond(connection, stream, status, fields, body, self._limits, to_head=method == "HEAD")

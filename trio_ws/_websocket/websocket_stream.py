@@ -92,7 +92,7 @@ class WebSocketStream(WebSocketBase):
 class _Readable(trio.abc.ReceiveChannel[str | bytes]):
     """The ``readable`` of a WebSocketStream, which describes it."""
 
-    __slots__ = ("_closed", "_connection")
+    __slots__ = ("__weakref__", "_closed", "_connection")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -125,7 +125,7 @@ class _Readable(trio.abc.ReceiveChannel[str | bytes]):
 class _Writable(trio.abc.SendChannel[str | bytes]):
     """The ``writable`` of a WebSocketStream, which describes it."""
 
-    __slots__ = ("_closed", "_connection")
+    __slots__ = ("__weakref__", "_closed", "_connection")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -22,6 +22,7 @@ from .opening import (
     read_http2_plain,
     read_http2_request,
     split_pseudo_headers,
+    split_target,
     wants_websocket,
 )
 from .origins import check_origin, check_origins
@@ -48,6 +49,7 @@ __all__ = [
     "read_http2_answer",
     "read_http2_plain",
     "read_http2_request",
+    "split_target",
     "wants_websocket",
 ]
 

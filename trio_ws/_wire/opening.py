@@ -280,12 +280,24 @@ def _read_target(target: str, host: str | None) -> str:
         raise Refusal(400, "The request target must be visible ASCII without a fragment.")
     if target.startswith("/"):
         return target
-    scheme, _, rest = target.partition("://")
-    authority = rest.partition("?")[0].partition("/")[0]
-    if host is None or not _is_same_authority(authority, host, scheme.lower()):
+    authority, remainder = split_target(target)
+    scheme = target.partition(":")[0].lower()
+    if not authority or host is None or not _is_same_authority(authority, host, scheme):
         raise Refusal(400, "The request target must begin with a slash, or be a URL of this host.")
+    return remainder
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """Split the target of a plain request into the authority, "" if it has none, and the path with the query.
+
+    Source: RFC 9112 §3.2.
+    """
+    scheme, separator, rest = target.partition("://")
+    if target.startswith("/") or not separator or scheme.lower() not in DEFAULT_PORTS:
+        return "", target
+    authority = rest.partition("?")[0].partition("/")[0]
     remainder = rest[len(authority) :]
-    return remainder if remainder.startswith("/") else f"/{remainder}"
+    return authority, remainder if remainder.startswith("/") else f"/{remainder}"
 
 
 def _is_authority(text: str) -> bool:
