@@ -92,7 +92,19 @@ class InvalidURL(WebSocketError, ValueError):
 
 
 class HandshakeError(WebSocketError):
-    """The opening handshake failed; no connection came about."""
+    """The opening handshake failed; no connection came about.
+
+    Attributes:
+        no_answer: True when nothing came that answers the request: the other end was gone, busy or out of reach.
+            Another attempt may go better.
+    """
+
+    no_answer: bool = False
+
+    def __init__(self, message: str = "", /, *, no_answer: bool = False) -> None:
+        super().__init__(message)
+        if no_answer:
+            self.no_answer = True
 
 
 class HandshakeRejected(HandshakeError):
@@ -115,11 +127,11 @@ class HandshakeRejected(HandshakeError):
 
 
 class InvalidHandshake(HandshakeError):
-    """The peer's part of the opening handshake breaks a rule of RFC 6455, 7692 or 8441."""
+    """The peer's part of the opening handshake is missing, or breaks a rule of RFC 6455, 7692 or 8441."""
 
 
 class ProxyError(HandshakeError):
-    """The proxy refused the tunnel, or answered with something that is no answer.
+    """The proxy refused the tunnel, answered with something that is no answer, or with nothing: ``no_answer``.
 
     Attributes:
         status: the HTTP status of a refusal, 407 say; None if there is none.
@@ -132,6 +144,8 @@ class ProxyError(HandshakeError):
 
 class HandshakeTimeout(HandshakeError, trio.TooSlowError):
     """Connecting and the opening handshake took longer than ``connect_timeout``."""
+
+    no_answer = True
 
 
 class ProxyTimeout(ProxyError, HandshakeTimeout):

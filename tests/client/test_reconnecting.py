@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import ssl
+import time
 from collections.abc import Iterator
+from email.utils import formatdate
 
 import pytest
 import trio
@@ -73,6 +75,8 @@ def rejected(**headers: str) -> trio_ws.HandshakeRejected:
 
 NOW = "Wed, 25 Nov 2026 12:00:00 GMT"
 LATER = "Wed, 25 Nov 2026 12:00:30 GMT"
+# One time in the three forms of RFC 9110 §5.6.7.
+HTTP_DATES = "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"
 
 
 @pytest.mark.parametrize(
@@ -85,8 +89,19 @@ LATER = "Wed, 25 Nov 2026 12:00:30 GMT"
         (ExceptionGroup("", [OSError(), rejected(Retry_After="30")]), 30.5),
         (rejected(Retry_After=LATER, Date=NOW), 30.5),
         (rejected(Retry_After=NOW, Date=LATER), 0.5),
-        (rejected(Retry_After=LATER), 0.5),
-        (rejected(Retry_After=LATER, Date="Wed, 25 Nov 2026 12:00:00 -0000"), 0.5),  # of no zone
+        (rejected(Retry_After=HTTP_DATES[0], Date="Sun, 06 Nov 1994 08:49:07 GMT"), 30.5),
+        (rejected(Retry_After=HTTP_DATES[1], Date="Sun, 06 Nov 1994 08:49:07 GMT"), 30.5),
+        (rejected(Retry_After=HTTP_DATES[2], Date="Sun Nov  6 08:49:07 1994"), 30.5),
+        (rejected(Retry_After=NOW), 0.5),  # has passed by our clock
+        (rejected(Retry_After=formatdate(time.time() + 3600, usegmt=True)), 60),
+        (rejected(Retry_After=formatdate(time.time() + 3600, usegmt=True), Date="today"), 60),
+        (rejected(Retry_After="Fri, 31 Dec 9999 23:59:59 GMT", Date="Mon, 01 Jan 0001 00:00:00 GMT"), 60),
+        (rejected(Retry_After="Mon, 01 Jan 2020 00:00:00 +99999999999999"), 0.5),
+        (rejected(Retry_After=LATER, Date="Mon, 01 Jan 2020 00:00:00 +99999999999999"), 0.5),
+        (rejected(Retry_After="Mon, 30 Feb 2026 00:00:00 GMT", Date=NOW), 0.5),
+        (rejected(Retry_After="Mon, 01 Jan 2020 99:99:99 GMT", Date=NOW), 0.5),
+        (rejected(Retry_After="Mon, 01 Jan 2020 :::::::: GMT", Date=NOW), 0.5),
+        (rejected(Retry_After="\u00b2"), 0.5),  # a digit to str.isdigit()
         (rejected(Retry_After="soon", Date=NOW), 0.5),
         (rejected(Retry_After="-5"), 0.5),
         (rejected(Retry_After="1.5"), 0.5),
@@ -106,26 +121,58 @@ def closed(code: int | None, *, by_peer: bool = True) -> trio_ws.ConnectionClose
     return kind(info, None) if by_peer else kind(None, info)
 
 
+def tls_error(reason: str, kind: type[ssl.SSLError] = ssl.SSLError) -> ssl.SSLError:
+    error = kind(1, f"[SSL: {reason}]")
+    error.reason = reason
+    return error
+
+
+def group(*errors: BaseException) -> BaseExceptionGroup[BaseException]:
+    return BaseExceptionGroup("", errors)
+
+
 @pytest.mark.parametrize(
     "error",
     [
-        *(OSError(), ConnectionRefusedError(), ssl.SSLError(), trio.BrokenResourceError()),
-        trio_ws.HandshakeTimeout("slow"),
+        *(OSError(), ConnectionRefusedError(), trio.BrokenResourceError(), trio.TooSlowError(), TimeoutError()),
+        *(ssl.SSLError(), ssl.SSLEOFError(), ssl.SSLZeroReturnError(), ssl.SSLSyscallError()),
+        tls_error("UNEXPECTED_EOF_WHILE_READING", ssl.SSLEOFError),
+        *(tls_error("TLSV1_ALERT_INTERNAL_ERROR"), tls_error("DECRYPTION_FAILED_OR_BAD_RECORD_MAC")),
+        *(trio_ws.HandshakeTimeout("slow"), trio_ws.ProxyTimeout("slow")),
+        *(trio_ws.InvalidHandshake("gone", no_answer=True), trio_ws.ProxyError("gone", no_answer=True)),
         *(trio_ws.HandshakeRejected(status, trio_ws.Headers()) for status in (408, 425, 429, 500, 502, 503, 599)),
         *(closed(code) for code in (None, 1000, 1001, 1005, 1006, 1011, 1012, 1013, 1014)),
-        closed(1011, by_peer=False),
-        ExceptionGroup("", [OSError(), ExceptionGroup("", [closed(1012)])]),
+        *(closed(code, by_peer=False) for code in (1002, 1003, 1007, 1008, 1011)),
+        group(OSError(), group(closed(1012))),
     ],
     ids=repr,
 )
-def test_what_is_transient(error: Exception) -> None:
+def test_what_is_transient(error: BaseException) -> None:
     assert is_transient(error)
+
+
+def test_a_proxys_status_is_what_counts() -> None:
+    error = trio_ws.ProxyError("no")
+    assert not is_transient(error)
+    for error.status in (408, 429, 502, 503):
+        assert is_transient(error)
+    for error.status in (302, 403, 407):
+        assert not is_transient(error)
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        *(KeyError(), ssl.SSLCertVerificationError(), trio.ClosedResourceError(), trio.TooSlowError()),
+        *(KeyError(), trio.ClosedResourceError(), trio.WouldBlock(), trio.EndOfChannel()),
+        *(ssl.SSLCertVerificationError(), tls_error("CERTIFICATE_VERIFY_FAILED", ssl.SSLCertVerificationError)),
+        *(
+            tls_error(reason)
+            for reason in (
+                *("TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE"),
+                *("WRONG_VERSION_NUMBER", "SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV1_ALERT_UNKNOWN_CA"),
+                *("TLSV13_ALERT_CERTIFICATE_REQUIRED", "TLSV1_UNRECOGNIZED_NAME"),
+            )
+        ),
         *(
             trio_ws.InvalidURL("x"),
             trio_ws.InvalidHandshake("x"),
@@ -136,11 +183,12 @@ def test_what_is_transient(error: Exception) -> None:
         *(closed(code) for code in (1002, 1003, 1007, 1008, 1009, 1010, 3000, 4000, 4999)),
         closed(1009, by_peer=False),
         trio_ws.ConnectionClosedLocally(None, CloseInfo(1000)),
-        ExceptionGroup("", [OSError(), KeyError()]),
+        *(group(OSError(), KeyError()), group(OSError(), group(closed(1002)))),
+        *(KeyboardInterrupt(), SystemExit(), group(OSError(), KeyboardInterrupt())),
     ],
     ids=repr,
 )
-async def test_what_is_not(error: Exception) -> None:
+async def test_what_is_not(error: BaseException) -> None:
     assert not is_transient(error)
     rounds = 0
     with pytest.raises(type(error)) as caught:
@@ -160,6 +208,38 @@ async def test_the_predicate_may_be_the_callers(autojump_clock: trio.testing.Moc
             with attempt:
                 raise next(errors)
     assert attempt.number == 3
+
+
+async def test_the_callers_predicate_is_asked_for_the_members_of_a_group(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    asked: list[type[Exception]] = []
+
+    def only_keys(error: Exception) -> bool:
+        asked.append(type(error))
+        return isinstance(error, KeyError)
+
+    keys: list[Exception] = [KeyError(1), KeyError(2)]
+    groups = iter([ExceptionGroup("", keys), ExceptionGroup("", [KeyError(), ExceptionGroup("", [OSError()])])])
+    with pytest.raises(ExceptionGroup) as caught:
+        async for attempt in reconnecting(is_transient=only_keys):
+            with attempt:
+                raise next(groups)
+    assert asked == [KeyError, KeyError, KeyError, OSError]
+    assert caught.value is attempt.error
+    assert attempt.number == 2
+
+
+async def test_a_cancellation_in_a_group_is_never_swallowed(autojump_clock: trio.testing.MockClock) -> None:
+    with pytest.raises(ExceptionGroup) as caught, trio.move_on_after(5):
+        async for attempt in reconnecting(is_transient=lambda _: True):
+            with attempt:
+                try:
+                    await trio.sleep_forever()
+                except trio.Cancelled as cancelled:
+                    raise group(OSError(), cancelled) from None
+    assert [type(error) for error in caught.value.exceptions] == [OSError]
+    assert (attempt.number, attempt.error) == (1, None)
 
 
 async def test_a_connection_that_is_lost_again_and_again(autojump_clock: trio.testing.MockClock) -> None:

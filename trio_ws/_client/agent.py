@@ -15,7 +15,7 @@ from .._exceptions import InvalidHandshake
 from .._net.dial import check_ssl_context, default_ssl_context, dial_tcp, dial_unix, start_tls
 from .._net.http1 import upgrade
 from .._net.http2.connection import Http2Connection
-from .._net.http2.exchange import request_websocket
+from .._net.http2.exchange import request_websocket, unanswered
 from .._net.http2.frame_reader import Http2Statistics
 from .._net.http2.stream import StreamReset
 from .._net.tls import TLSTransport
@@ -188,7 +188,7 @@ class Agent(Dispatcher):
         try:
             return await self._ask(made, request)
         except StreamReset as error:
-            raise InvalidHandshake(f"the server refused the stream: {error}") from None
+            raise unanswered(f"the server refused the stream: {error}", error) from None
         finally:
             made.end_with_its_streams()
 
@@ -196,6 +196,7 @@ class Agent(Dispatcher):
         origin = pool.origin(self._pool_key(request))
         shared = replace(request, nursery=pool.nursery)
         refused: list[Http2Connection] = []
+        refusal: StreamReset | None = None
         while len(refused) < MAX_TRIES:
             if origin.http1:
                 return await self._open_http1(request)
@@ -208,13 +209,14 @@ class Agent(Dispatcher):
             started_at = trio.current_time()
             try:
                 return await self._ask(connection, request)
-            except StreamReset:  # not looked at: RFC 9113 §8.7 has it sent again, elsewhere
+            except StreamReset as error:  # not looked at: RFC 9113 §8.7 has it sent again, elsewhere
+                refusal = error
                 refused.append(connection)
             except trio.Cancelled:
                 if trio.current_time() >= started_at + PATIENCE:  # or the next one would wait for a dead peer too
                     connection.distrust(started_at)
                 raise
-        raise InvalidHandshake(f"the server refused the stream on {MAX_TRIES} connections")
+        raise unanswered(f"the server refused the stream on {MAX_TRIES} connections: {refusal}", refusal)
 
     async def _ask(self, connection: Http2Connection, request: ConnectRequest) -> Opened:
         stream, headers = await request_websocket(connection, request.handshake, request.limits)
@@ -255,15 +257,14 @@ class Agent(Dispatcher):
             error = connection.error
             if isinstance(error, OSError):
                 raise error
-            raise InvalidHandshake(
-                f"HTTP/2 ended before it began: {error or 'the server closed the connection'!s:.256}"
-            )
+            why = error or "the server closed the connection"
+            raise unanswered(f"HTTP/2 ended before it began: {why!s:.256}", error)
         if not connection.extended_connect:  # RFC 8441 §3
             connection.close()
             return None
         if not connection.has_room:  # RFC 9113 §5.1.2: for now, but for how long nobody knows
             connection.close()
-            raise InvalidHandshake("the server takes HTTP/2, and has no room for a stream")
+            raise InvalidHandshake("the server takes HTTP/2, and has no room for a stream", no_answer=True)
         return connection
 
     async def _secure(self, request: ConnectRequest, alpn: Sequence[str]) -> Transport:

@@ -9,24 +9,19 @@ from __future__ import annotations
 import logging
 import math
 import random as system_random
+import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 import trio
 
-from .._exceptions import (
-    ConnectionClosed,
-    ConnectionClosedLocally,
-    HandshakeError,
-    HandshakeRejected,
-    HandshakeTimeout,
-    ProxyError,
-    WebSocketError,
-)
+from .._close import MESSAGE_TOO_BIG
+from .._exceptions import ConnectionClosed, ConnectionClosedLocally, HandshakeError, WebSocketError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +33,20 @@ logger = logging.getLogger("trio_ws.reconnecting")
 _COME_BACK = (408, 425, 429)
 # Close codes of a loss or of the server's own trouble. Others would come again, or are the application's to judge.
 _TRANSIENT_CODES = (1000, 1001, 1005, 1006, 1011, 1012, 1013, 1014)
+# What TLS says of bytes that were damaged, and of trouble at the other end. The rest is about certificates, versions
+# and settings, which another attempt finds as they were.
+_TRANSIENT_TLS = (
+    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC",
+    "SSLV3_ALERT_BAD_RECORD_MAC",
+    "TLSV1_ALERT_INTERNAL_ERROR",
+    "TLSV1_ALERT_USER_CANCELLED",
+)
+# RFC 9110 §5.6.7: the three forms of an HTTP-date.
+_HTTP_DATE = re.compile(
+    r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT"
+    r"|[A-Z][a-z]{5,8}, [0-9]{2}-[A-Z][a-z]{2}-[0-9]{2} [0-9:]{8} GMT"
+    r"|[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8} [0-9]{4}"
+)
 _MOST_DOUBLINGS = 64  # enough for every float that somebody may mean
 
 
@@ -78,28 +87,51 @@ class Backoff:
         return min(self.cap, jitter + (retry_after or 0.0))
 
 
-def is_transient(error: Exception) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Tell whether an error may go away by itself, so that connecting again is worth it.
 
-    Yes: ``OSError`` but for a certificate that cannot be verified; HandshakeTimeout; HandshakeRejected and ProxyError
-    with a status from 500 on, or 408, 425 or 429; a broken stream; ConnectionClosed with 1000, 1001, no code, 1006,
-    1011 to 1014. No: anything else, such as other statuses, close codes that accuse this side (1002, 1007 to 1009) or
-    are the application's own (3000 to 4999), an answer that breaks the rules, or that this side has closed. An
-    ExceptionGroup is, if all that is in it is.
+    Yes:
+
+    * ``OSError``, ``trio.BrokenResourceError`` and ``trio.TooSlowError``, HandshakeTimeout among them;
+    * a handshake to which no answer came: ``HandshakeError.no_answer``;
+    * HandshakeRejected and ProxyError with a status from 500 on, or 408, 425 or 429;
+    * ConnectionClosed by the server with 1000, 1001, no code, or 1011 to 1014; one that was lost (1006); one that was
+      failed here, as the server broke a rule;
+    * an exception group, if all that is in it is.
+
+    No: anything else. Among it ``ssl.SSLError`` about a certificate, or about versions that do not match; other
+    statuses; an answer that breaks the rules; close codes that accuse this side (1002, 1007 to 1009) or are the
+    application's own (3000 to 4999); a message over ``max_message_size``; what this side has closed; a cancellation,
+    Ctrl-C.
     """
     match error:
-        case ExceptionGroup():
-            return all(is_transient(one) for one in error.exceptions)
-        case ssl.SSLCertVerificationError() | ConnectionClosedLocally():
-            return False
-        case ConnectionClosed():
-            said = error.received or error.sent
-            return said is None or said.code in _TRANSIENT_CODES
-        case HandshakeRejected() | ProxyError() if not isinstance(error, HandshakeTimeout):
+        case BaseExceptionGroup():
+            return all(map(is_transient, error.exceptions))
+        case HandshakeError():
             status: int | None = getattr(error, "status", None)
-            return status is not None and (status >= 500 or status in _COME_BACK)
+            return error.no_answer or (status is not None and (status >= 500 or status in _COME_BACK))
+        case ConnectionClosed():
+            return _may_open_again(error)
+        case ssl.SSLError():
+            return _is_transient_tls(error)
         case _:
-            return isinstance(error, OSError | HandshakeTimeout | trio.BrokenResourceError)
+            return isinstance(error, OSError | trio.BrokenResourceError | trio.TooSlowError)
+
+
+def _may_open_again(error: ConnectionClosed) -> bool:
+    if isinstance(error, ConnectionClosedLocally):
+        return False
+    if error.received is not None:
+        return error.received.code in _TRANSIENT_CODES
+    # The next connection may be well, but a message that is too large comes again.
+    return error.sent is None or error.sent.code != MESSAGE_TOO_BIG
+
+
+def _is_transient_tls(error: ssl.SSLError) -> bool:
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError):
+        return True
+    reason = getattr(error, "reason", None)
+    return not isinstance(error, ssl.SSLCertVerificationError) and (reason is None or reason in _TRANSIENT_TLS)
 
 
 class Attempt(AbstractContextManager["Attempt"]):
@@ -133,7 +165,7 @@ class Attempt(AbstractContextManager["Attempt"]):
         if not isinstance(exc, Exception):
             return False
         self.error = exc
-        if not self._transient(exc):
+        if not all(map(self._transient, _leaves(exc))):
             return False
         logger.info("attempt %d ended: %.256r", self.number, exc)
         return True
@@ -145,8 +177,9 @@ class Attempt(AbstractContextManager["Attempt"]):
         return not any(isinstance(error, OSError | HandshakeError) for error in _leaves(self.error))
 
 
-def _leaves(error: BaseException | None) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
+def _leaves(error: Exception | None) -> Iterator[Exception]:
+    """Give the error, or if it is a group what is in it and in the groups in it."""
+    if isinstance(error, ExceptionGroup):
         for one in error.exceptions:
             yield from _leaves(one)
     elif error is not None:
@@ -157,16 +190,27 @@ def _retry_after(error: Exception | None) -> float | None:
     """Read what a server that refused has asked for, in seconds (RFC 9110 §10.2.3)."""
     for one in _leaves(error):
         headers: Mapping[str, str] | None = getattr(one, "headers", None) if isinstance(one, WebSocketError) else None
-        value = headers.get("Retry-After", "") if headers is not None else ""
+        if headers is None:
+            continue
+        value = headers.get("Retry-After", "")
         if value.isascii() and value.isdigit():
             return float(value)
-        try:
-            # By the server's own clock, so that ours does not matter.
-            wait = parsedate_to_datetime(value) - parsedate_to_datetime((headers or {}).get("Date", ""))
-        except (TypeError, ValueError):  # no date; or only one of them has a zone
-            continue
-        return max(0.0, wait.total_seconds())
+        until = _read_date(value)
+        if until is not None:
+            # By the server's own clock if it tells, so that ours does not matter.
+            now = _read_date(headers.get("Date", "")) or datetime.now(UTC)
+            return max(0.0, (until - now).total_seconds())
     return None
+
+
+def _read_date(value: str) -> datetime | None:
+    """Read an HTTP-date (RFC 9110 §5.6.7), None if it is none."""
+    if not _HTTP_DATE.fullmatch(value):
+        return None
+    try:
+        return parsedate_to_datetime(value).replace(tzinfo=UTC)
+    except ValueError:  # February 30
+        return None
 
 
 class _Attempts(AsyncIterator[Attempt]):
@@ -218,12 +262,13 @@ def reconnecting(
     error or because its block is done, the next one follows after a pause. ``break`` or ``return`` leaves the loop, and
     so does any other error. The loop may be cancelled at any point; nothing is left open.
 
-    The first attempt begins at once. A server that refuses with Retry-After is not asked again before that, within the
-    cap of the pauses.
+    The first attempt begins at once. A server that refuses with Retry-After, in seconds or as a date, is not asked
+    again before that, within the cap of the pauses.
 
     Args:
         backoff: how long the pauses are.
-        is_transient: which errors end an attempt only; a function of yours may call :func:`trio_ws.is_transient`.
+        is_transient: which errors end an attempt only; a function of yours may call :func:`trio_ws.is_transient`. Of
+            an ExceptionGroup it is asked for each error in it, and all must be.
         random: gives numbers from 0 to 1; a test passes its own.
 
     Raises:

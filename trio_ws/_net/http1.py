@@ -203,7 +203,7 @@ async def upgrade(transport: Transport, handshake: ClientHandshake, limits: Limi
     except (HeadError, h11.RemoteProtocolError) as error:
         raise InvalidHandshake(f"the server's answer is malformed: {error!s:.256}") from None
     if answer is None:
-        raise transport.error or InvalidHandshake("the server closed the connection before it answered")
+        raise transport.error or InvalidHandshake("the server closed the connection before it answered", no_answer=True)
     response, rest = answer
     if isinstance(response, h11.Response):
         body = await _read_body(transport, connection, rest, limits)
@@ -232,7 +232,7 @@ async def open_tunnel(transport: Transport, authority: str, headers: Headers, li
     except (HeadError, h11.RemoteProtocolError) as error:
         raise ProxyError(f"the proxy's answer is malformed: {error!s:.256}") from None
     if answer is None:
-        raise ProxyError("the proxy closed the connection before it answered") from transport.error
+        raise ProxyError("the proxy closed the connection before it answered", no_answer=True) from transport.error
     response, rest = answer
     answered = _decode_headers(response.headers)
     if not HTTPStatus.OK <= response.status_code < HTTPStatus.MULTIPLE_CHOICES:

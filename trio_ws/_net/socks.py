@@ -19,12 +19,28 @@ if TYPE_CHECKING:
     from .._wire.url import ProxyURL
 
 _SOCKS5 = python_socks.ProxyType.SOCKS5
+# RFC 1928 §6: general failure, network or host unreachable, connection refused, TTL expired.
+_OUT_OF_REACH = (1, 3, 4, 5, 6)
+
+
+class _Socket:
+    """What python-socks uses of the socket, and whether the other end has left."""
+
+    def __init__(self, sock: trio.socket.SocketType) -> None:
+        self._sock = sock
+        self.send, self.close = sock.send, sock.close
+        self.ended = False
+
+    async def recv(self, size: int) -> bytes:
+        data = await self._sock.recv(size)
+        self.ended = not data
+        return data
 
 
 class _Connected(Proxy):
     """What is connected already, in the place of a proxy before the proxy."""
 
-    def __init__(self, sock: trio.socket.SocketType) -> None:
+    def __init__(self, sock: _Socket) -> None:
         super().__init__(_SOCKS5, "", 0)
         self._sock = sock
 
@@ -35,7 +51,7 @@ class _Connected(Proxy):
         timeout: float | None = None,  # noqa: ASYNC109  # python-socks calls it so
         **_: object,
     ) -> trio.socket.SocketType:
-        return self._sock
+        return self._sock  # type: ignore[return-value]  # all that is used of one
 
 
 async def dial_socks5(proxy: ProxyURL, host: str, port: int) -> SocketTransport:
@@ -55,6 +71,7 @@ async def dial_socks5(proxy: ProxyURL, host: str, port: int) -> SocketTransport:
 
 
 async def _negotiate(sock: trio.socket.SocketType, proxy: ProxyURL, host: str, port: int) -> None:
+    watched = _Socket(sock)
     negotiation = Proxy(
         _SOCKS5,
         proxy.host,
@@ -62,18 +79,21 @@ async def _negotiate(sock: trio.socket.SocketType, proxy: ProxyURL, host: str, p
         proxy.username or None,
         proxy.password or None,
         rdns=True,
-        forward=_Connected(sock),
+        forward=_Connected(watched),
     )
     cause = None
+    no_answer = False
     try:
         await negotiation.connect(host, port, timeout=math.inf)
     except python_socks.ProxyError as error:
         message = f"the SOCKS proxy did not connect to {host}: {error!s:.256}"
+        no_answer = watched.ended or error.error_code in _OUT_OF_REACH
     except ValueError:  # it parses the address that the proxy is bound to, and does not expect nonsense
         message = "the SOCKS proxy's answer is malformed"
     except OSError as error:
         message, cause = "the connection to the SOCKS proxy broke before it answered", error.with_traceback(None)
+        no_answer = True
     else:
         return
     # Here, where the other is handled: its frames hold the password, and some reports of errors show variables.
-    raise ProxyError(message) from cause
+    raise ProxyError(message, no_answer=no_answer) from cause

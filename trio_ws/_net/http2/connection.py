@@ -105,6 +105,7 @@ class Http2Connection:
         self._stepping = False
         self._sending = False
         self._asked_at = -math.inf
+        self._goaway: StreamReset | None = None  # the peer's, if it says that something is wrong
         self._idle_since = trio.current_time()
         self.counts = counts
         self.send_now = self._sender.send_now
@@ -187,12 +188,12 @@ class Http2Connection:
         if self.ended:
             return
         self.ended = True
-        self.error = error
+        self.error = error or self._goaway
         self.counts.connections_open -= 1
         self._sender.control(goaway(code, self._h2.newest_of_peer, str(error or "")))
         with contextlib.suppress(Http2ConnectionError):  # it is ending already
             self._sender.flush()
-        reason = self._below.error or error or StreamReset(code, "the connection has ended")
+        reason = self._below.error or self.error or StreamReset(code, "the connection has ended")
         for stream in self._streams.values():
             stream.fail(reason)
         self._settled.set()
@@ -305,6 +306,8 @@ class Http2Connection:
     def went_away(self, last: int, code: int) -> None:
         """Take note of the peer's GOAWAY."""
         logger.debug("GOAWAY of %.256r after stream %d: %d", self.remote_address, last, code)
+        if code != ErrorCode.NO_ERROR:
+            self._goaway = StreamReset(code, "the peer goes away")
         self.end_with_its_streams()
 
     # ---- what a server does ----

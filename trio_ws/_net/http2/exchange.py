@@ -11,6 +11,7 @@ from ..._exceptions import HandshakeRejected, InvalidHandshake
 from ..._wire.handshake import http2_answer, read_http2_answer
 from ..._wire.headers import Headers
 from ..exchange import BODILESS, dated
+from .stream import StreamReset
 
 if TYPE_CHECKING:
     from ..._options import Compression, Limits
@@ -121,7 +122,18 @@ def _why_none(stream: Http2Stream) -> Exception:
     if isinstance(error, OSError) or getattr(error, "retryable", False):
         assert error is not None
         return error
-    return InvalidHandshake(f"the server did not answer: {error or 'it ended the stream'!s:.256}")
+    return unanswered(f"the server did not answer: {error or 'it ended the stream'!s:.256}", error)
+
+
+def unanswered(message: str, error: Exception | None) -> InvalidHandshake:
+    """Make the error for a request that got no answer.
+
+    Args:
+        message: what happened.
+        error: what ended the stream or the connection, None if the server just left.
+    """
+    no_answer = error is None or (isinstance(error, StreamReset) and not error.objects)
+    return InvalidHandshake(message, no_answer=no_answer)
 
 
 async def _read_body(stream: Http2Stream, limits: Limits) -> bytes:

@@ -201,6 +201,7 @@ class FrameReader:
         "_control",
         "_empty_data",
         "_first",
+        "_is_client",
         "_limits",
         "_most_small_data",
         "_now",
@@ -216,6 +217,7 @@ class FrameReader:
     def __init__(self, limits: Limits, counts: Http2Statistics, *, is_client: bool) -> None:
         self._limits = limits
         self.counts = counts
+        self._is_client = is_client
         self._preface = b"" if is_client else PREFACE
         self._first = True
         self._buffer = b""
@@ -279,8 +281,9 @@ class FrameReader:
 
     def _check_order(self, frame: Frame) -> None:
         if self._first:
-            # RFC 9113 §3.4.
-            if frame.kind != Kind.SETTINGS or frame.flags & ACK:
+            # RFC 9113 §3.4. A server that is about to end may say just that.
+            leaves = self._is_client and frame.kind == Kind.GOAWAY
+            if not leaves and (frame.kind != Kind.SETTINGS or frame.flags & ACK):
                 raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "the first frame must be SETTINGS")
             self._first = False
         if self._block is not None and (

@@ -22,6 +22,19 @@ if TYPE_CHECKING:
 
 MAX_INFORMATIONAL = 8  # answers of 1xx before the one that counts
 
+# RFC 9113 §7: with these the peer objects to what it was sent, and would again.
+_OBJECTIONS = frozenset(
+    {
+        ErrorCode.PROTOCOL_ERROR,
+        ErrorCode.FLOW_CONTROL_ERROR,
+        ErrorCode.STREAM_CLOSED,
+        ErrorCode.FRAME_SIZE_ERROR,
+        ErrorCode.COMPRESSION_ERROR,
+        ErrorCode.INADEQUATE_SECURITY,
+        ErrorCode.HTTP_1_1_REQUIRED,
+    }
+)
+
 
 class StreamReset(Exception):
     """A stream that ended before its time.
@@ -35,6 +48,11 @@ class StreamReset(Exception):
         super().__init__(f"{message}: {error_name(code)}")
         self.code = code
         self.retryable = retryable
+
+    @property
+    def objects(self) -> bool:
+        """Whether the code objects to what was sent, rather than to tell of trouble elsewhere."""
+        return self.code in _OBJECTIONS
 
 
 class Carrier(Protocol):
