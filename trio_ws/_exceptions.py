@@ -113,7 +113,8 @@ class HandshakeRejected(HandshakeError):
     Attributes:
         status: the HTTP status, 403 say.
         headers: the headers of the answer, a case-insensitive mapping.
-        body: the body of the answer, cut at ``Limits.max_body_size``.
+        body: the body of the answer, as much of it as came within a second, cut at ``Limits.max_body_size``. That of a
+            redirect is not waited for.
     """
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:

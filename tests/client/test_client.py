@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import socket
 import ssl
 import tempfile
@@ -366,11 +367,8 @@ async def test_a_server_that_cannot_be_verified_is_a_bare_ssl_error() -> None:
                 raise AssertionError("its authority is unknown")
 
 
-NEVER_ENDING = head("HTTP/1.1 403 Forbidden") + b"and so on"
-
-
 @pytest.mark.parametrize(
-    "answered", [b"", b"HTTP/1.1 101 Swi", head("HTTP/1.1 100 Continue"), NEVER_ENDING], ids=lambda data: str(data[:25])
+    "answered", [b"", b"HTTP/1.1 101 Swi", head("HTTP/1.1 100 Continue")], ids=lambda data: str(data[:25])
 )
 async def test_connect_timeout_covers_all_of_opening(
     answered: bytes, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
@@ -382,6 +380,80 @@ async def test_connect_timeout_covers_all_of_opening(
         await wrap_client_stream(nursery, ours, "ws://user:secret@example.com/", connect_timeout=3)
     assert trio.current_time() - begin == 3
     assert b"GET" in await read_all(theirs)
+
+
+CUT_SHORT = [
+    head("HTTP/1.1 403 Forbidden", "X: y") + b"and so on",
+    head("HTTP/1.1 403 Forbidden", "X: y", "Content-Length: 100") + b"and so on",
+    head("HTTP/1.1 403 Forbidden", "X: y", "Transfer-Encoding: chunked") + b"9\r\nand so on\r\n",
+]
+
+
+@pytest.mark.parametrize(("connect_timeout", "waited"), [(10, 1), (0.5, 0.5)])
+@pytest.mark.parametrize("answered", CUT_SHORT, ids=["until the end", "length", "chunked"])
+async def test_a_refusal_whose_body_does_not_end_keeps_its_status(
+    answered: bytes,
+    connect_timeout: float,
+    waited: float,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ours, theirs = memory_stream_pair()
+    await theirs.send_all(answered)
+    with pytest.raises(HandshakeRejected) as caught:
+        await wrap_client_stream(nursery, ours, "ws://example.com/", connect_timeout=connect_timeout)
+    assert (caught.value.status, caught.value.headers["X"], caught.value.body) == (403, "y", b"and so on")
+    assert trio.current_time() == waited
+    assert b"GET" in await read_all(theirs)
+
+
+async def test_a_refusal_whose_body_trickles_gets_no_more_time(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    ours, theirs = memory_stream_pair()
+
+    async def trickle() -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            while True:
+                await theirs.send_all(b"1\r\nx\r\n")
+                await trio.sleep(0.0625)
+
+    await theirs.send_all(head("HTTP/1.1 503 No", "Transfer-Encoding: chunked"))
+    nursery.start_soon(trickle)
+    with pytest.raises(HandshakeRejected) as caught:
+        await wrap_client_stream(nursery, ours, "ws://example.com/")
+    assert (caught.value.status, trio.current_time()) == (503, 1)
+    assert 15 <= len(caught.value.body) <= 16
+
+
+async def test_cancelling_while_the_body_of_a_refusal_comes_is_a_cancellation(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    ours, theirs = memory_stream_pair()
+    await theirs.send_all(CUT_SHORT[0])
+    with trio.move_on_after(0.5) as scope:
+        await wrap_client_stream(nursery, ours, "ws://example.com/")
+    assert scope.cancelled_caught
+    assert b"GET" in await read_all(theirs)
+
+
+async def test_a_body_of_many_small_chunks_lets_others_run(nursery: trio.Nursery) -> None:
+    ours, theirs = memory_stream_pair()
+    await theirs.send_all(head("HTTP/1.1 503 No", "Transfer-Encoding: chunked") + b"1\r\nx\r\n" * 6400 + b"0\r\n\r\n")
+    passes = 0
+
+    async def count() -> None:
+        nonlocal passes
+        while True:
+            await trio.lowlevel.checkpoint()
+            passes += 1
+
+    nursery.start_soon(count)
+    with pytest.raises(HandshakeRejected) as caught:
+        await wrap_client_stream(nursery, ours, "ws://example.com/")
+    nursery.cancel_scope.cancel()
+    assert caught.value.body == b"x" * 6400
+    assert passes >= 100
 
 
 async def test_connect_timeout_closes_the_socket(mock_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from trio.testing import memory_stream_pair
+from trio.testing import MockClock, memory_stream_pair
 
 import trio_ws
 from trio_ws import Agent, HandshakeRejected, ProxyAgent
 
-from ..raw import client_context, open_files, server_context
+from ..raw import answer, client_context, head, open_files, raw_server, read_head, server_context
 from ..serving import LOCALHOST, serving, until
 from ..small_proxies import SmallProxy
 
@@ -147,6 +147,22 @@ async def test_all_redirects_together_have_the_time_of_one_connection() -> None:
                 f"ws://{LOCALHOST}:{site.port}/", follow_redirects=1, connect_timeout=0.2
             ):
                 pytest.fail("it is open")
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 100", "Transfer-Encoding: chunked", "X: until the end"])
+async def test_the_body_of_a_redirect_is_not_waited_for(length: str, mock_clock: MockClock) -> None:
+    async def talk(stream: trio.SocketStream) -> None:
+        asked = await read_head(stream)
+        redirects = asked.startswith(b"GET / ")
+        await stream.send_all(head("HTTP/1.1 302 Found", "Location: /new", length) if redirects else answer(asked))
+        await read_head(stream)
+
+    async with (
+        raw_server(talk) as port,
+        trio_ws.open_websocket(f"ws://{LOCALHOST}:{port}/", follow_redirects=1, close_timeout=0) as websocket,
+    ):
+        assert websocket.url == f"ws://{LOCALHOST}:{port}/new"
+    assert trio.current_time() == 0
 
 
 async def test_a_websocket_in_a_nursery_of_the_callers_follows_too(nursery: trio.Nursery) -> None:

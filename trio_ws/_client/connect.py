@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .._exceptions import HandshakeRejected, HandshakeTimeout, ProxyTimeout
+from .._exceptions import HandshakeError, HandshakeRejected, HandshakeTimeout, ProxyTimeout
 from .._net.dial import check_ssl_context, start_tls
 from .._net.transport import StreamTransport
 from .._options import Compression, Keepalive, Limits, check_names, defaults_of
@@ -46,7 +46,13 @@ _STRAIGHT = Agent(allow_h2=False)  # never entered, it keeps nothing of a call
 
 
 class _Call:
-    """One call to open a WebSocket, checked before any I/O; what is missing has the defaults of open_websocket."""
+    """One call to open a WebSocket, checked before any I/O; what is missing has the defaults of open_websocket.
+
+    Attributes:
+        handshake: the newest, of those that redirects have led to.
+    """
+
+    handshake: ClientHandshake
 
     def __init__(self, **options: Unpack[ClientKeywords]) -> None:
         check_names(options, _DEFAULTS)
@@ -77,7 +83,7 @@ class _Call:
         offered = check_protocols(protocols)
         request = ConnectRequest(
             url=redirects.url,
-            handshake=self._handshake(redirects, offered),
+            handshake=self._next_handshake(redirects, offered),
             limits=self.connection.limits,
             ssl_context=self.ssl_context,
             instruments=self.connection.instruments,
@@ -96,11 +102,12 @@ class _Call:
                 raise
         raise self._timed_out(redirects, request.progress)
 
-    def _handshake(self, redirects: RedirectState, protocols: tuple[str, ...]) -> ClientHandshake:
+    def _next_handshake(self, redirects: RedirectState, protocols: tuple[str, ...]) -> ClientHandshake:
         compression = self.connection.compression
-        return ClientHandshake(
+        self.handshake = ClientHandshake(
             redirects.url, protocols, headers=redirects.headers, origin=redirects.origin, compression=compression
         )
+        return self.handshake
 
     async def _dispatch(self, request: ConnectRequest, redirects: RedirectState, protocols: tuple[str, ...]) -> Opened:
         """Ask the dispatcher, and again wherever the server redirects to and the caller lets it."""
@@ -111,9 +118,12 @@ class _Call:
             except HandshakeRejected as rejected:
                 if not redirects.goes_on(rejected):
                     raise
-            request = replace(request, url=redirects.url, handshake=self._handshake(redirects, protocols))
+            request = replace(request, url=redirects.url, handshake=self._next_handshake(redirects, protocols))
 
-    def _timed_out(self, redirects: RedirectState, progress: Progress) -> HandshakeTimeout:
+    def _timed_out(self, redirects: RedirectState, progress: Progress) -> HandshakeError:
+        """Make the error for a call whose time is over."""
+        if self.handshake.rejection is not None:  # there is an answer, only its body was still coming
+            return self.handshake.rejection
         message = f"no WebSocket to {redirects.url} within connect_timeout={self.connect_timeout:g} s"
         if progress.proxy is None:
             return HandshakeTimeout(message)

@@ -6,13 +6,19 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
+import trio
+
 if TYPE_CHECKING:
-    from .._options import Compression
+    from collections.abc import Awaitable, Callable
+
+    from .._exceptions import HandshakeRejected
+    from .._options import Compression, Limits
     from .._transport import Transport
     from .._wire.handshake import Agreement, OpeningRequest
     from .._wire.headers import Headers, HeadersLike
 
 BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+REJECTION_BODY_TIMEOUT = 1.0  # seconds
 
 
 def dated(fields: list[tuple[str, str]], name: str = "Date") -> list[tuple[str, str]]:
@@ -20,6 +26,26 @@ def dated(fields: list[tuple[str, str]], name: str = "Date") -> list[tuple[str, 
     if any(known.lower() == "date" for known, _ in fields):
         return fields
     return [*fields, (name, formatdate(usegmt=True))]
+
+
+async def read_rejection_body(
+    rejection: HandshakeRejected, read: Callable[[bytearray], Awaitable[None]], limits: Limits
+) -> None:
+    """Read the body of a refusal: ``limits.max_body_size`` bytes at most, for ``REJECTION_BODY_TIMEOUT`` at most.
+
+    It may be slow, or never end, and the status says enough. That of a redirect is not waited for.
+
+    Args:
+        rejection: gets what has come, also when this is cancelled.
+        read: adds to its argument until the body has ended, or has as many bytes as are wanted.
+    """
+    redirects = HTTPStatus.MULTIPLE_CHOICES <= rejection.status < HTTPStatus.BAD_REQUEST
+    body = bytearray()
+    try:
+        with trio.move_on_after(0 if redirects else REJECTION_BODY_TIMEOUT):
+            await read(body)
+    finally:
+        rejection.body = bytes(body[: limits.max_body_size])
 
 
 class Exchange(Protocol):

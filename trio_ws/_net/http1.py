@@ -8,16 +8,17 @@ that would frame a body are left out where there is none. Every byte is looked a
 from __future__ import annotations
 
 import re
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 import h11
 import trio
 
-from .._exceptions import HandshakeRejected, InvalidHandshake, ProxyError
+from .._exceptions import InvalidHandshake, ProxyError
 from .._wire.handshake import Refusal, http1_answer
 from .._wire.headers import Headers, headers_of
-from .exchange import BODILESS, dated
+from .exchange import BODILESS, dated, read_rejection_body
 
 if TYPE_CHECKING:
     from .._options import Compression, Limits
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .._wire.headers import HeadersLike
 
 MAX_INFORMATIONAL = 8  # answers of 1xx before the one that counts
+EVENTS_AT_ONCE = 64  # pieces of a body that are understood without letting others run
 
 _CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
 HTTP2_HEAD = b"PRI * HTTP/2.0\r\n\r\n"  # RFC 9113 §3.4: the preface up to a blank line
@@ -206,8 +208,9 @@ async def upgrade(transport: Transport, handshake: ClientHandshake, limits: Limi
         raise transport.error or InvalidHandshake("the server closed the connection before it answered", no_answer=True)
     response, rest = answer
     if isinstance(response, h11.Response):
-        body = await _read_body(transport, connection, rest, limits)
-        raise HandshakeRejected(response.status_code, _decode_headers(response.headers), body)
+        rejection = handshake.reject(response.status_code, _decode_headers(response.headers))
+        await read_rejection_body(rejection, partial(_read_body, transport, connection, rest, limits), limits)
+        raise rejection
     return _decode_headers(response.headers), rest
 
 
@@ -347,11 +350,13 @@ def _has_unknown_coding(head: bytes) -> bool:
     return codings not in ([], [b"chunked"])
 
 
-async def _read_body(transport: Transport, connection: h11.Connection, rest: bytes, limits: Limits) -> bytes:
+async def _read_body(
+    transport: Transport, connection: h11.Connection, rest: bytes, limits: Limits, body: bytearray
+) -> None:
     """Read the body of a rejection, as much of it as is wanted."""
-    body = bytearray()
     if rest:
         connection.receive_data(rest)
+    events = 0
     while len(body) < limits.max_body_size:
         try:
             event = connection.next_event()
@@ -364,9 +369,11 @@ async def _read_body(transport: Transport, connection: h11.Connection, rest: byt
                 connection.receive_data(data)
         elif isinstance(event, h11.Data):
             body += event.data
+            events += 1
+            if events % EVENTS_AT_ONCE == 0:  # a read may bring thousands of chunks of one byte
+                await trio.lowlevel.checkpoint()
         else:
             break
-    return bytes(body[: limits.max_body_size])
 
 
 def _encode_headers(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._exceptions import InvalidHandshake
+from .._exceptions import HandshakeRejected, InvalidHandshake
 from .deflate import DeflateParameters, check_answer, offer
 from .headers import Headers, HeadersLike, check_header, has_token, headers_of, parse_extensions
 from .negotiation import VERSION, Agreement, accept_value, check_headers, check_protocols, new_key
@@ -65,6 +65,9 @@ class ClientHandshake:
         origin: the value of Origin, None to send none.
         compression: what to offer of permessage-deflate, None to offer nothing.
 
+    Attributes:
+        rejection: the server's refusal, as soon as its head has come; None before, and if there is none.
+
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: a protocol or a header breaks its rule; the message names it.
@@ -86,6 +89,7 @@ class ClientHandshake:
         self._compression = compression
         self._key = ""
         self._request_headers = Headers()
+        self.rejection: HandshakeRejected | None = None
         added = check_headers(headers)
         self._host = _choose_host(url, added)
         candidates = [
@@ -128,6 +132,11 @@ class ClientHandshake:
             (":path", self._url.target),
             *fields,
         ]
+
+    def reject(self, status: int, headers: Headers) -> HandshakeRejected:
+        """Take the head of an answer that is a refusal; give the error to raise, which has no body yet."""
+        self.rejection = HandshakeRejected(status, headers)
+        return self.rejection
 
     def check_http1_answer(self, headers: Headers) -> Agreement:
         """Check the headers of a 101 that answers the last ``http1_request``.
