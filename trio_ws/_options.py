@@ -36,7 +36,7 @@ def _check_number(owner: object, name: str, value: object, least: float, *, opti
         raise ValueError(f"{type(owner).__name__}({name}={value!r}): it must be a number from {least:g}{none}")
 
 
-_FROM_ZERO = ("max_message_size", "close_linger", "max_body_size", "h2_max_refused", "h2_max_continuations")
+_FROM_ZERO = ("max_message_size", "close_linger", "max_body_size", "h2_max_continuations")
 _MAX_WINDOW = 2**31 - 1  # RFC 9113 §6.9.1
 
 
@@ -60,16 +60,20 @@ class Limits:
         max_headers: number of header lines; over it 431.
         max_head_size: bytes of a whole HTTP head; over it 431.
         max_body_size: bytes of an HTTP body that is read, of a rejection say; what is over it is dropped.
-        close_linger: seconds to wait for the peer to close its side of TCP after both Close frames.
-        h2_max_streams: streams that a peer may have open on one HTTP/2 connection; one more is refused with
-            REFUSED_STREAM. A stream counts until its handler has ended.
-        h2_max_refused: streams refused so on one connection; over it the connection ends with ENHANCE_YOUR_CALM, as
+        close_linger: seconds to wait for the peer to close its side of TCP after both Close frames; for its end of an
+            HTTP/2 stream it has a fraction of a second at most.
+        h2_max_streams: streams that a peer may have open on one HTTP/2 connection, half-closed ones included; one more
+            is refused with REFUSED_STREAM.
+        h2_max_handlers: handlers that run for one HTTP/2 connection, those whose stream has ended included; over it a
+            new stream waits until one of them has ended. "auto" is ten times h2_max_streams.
+        h2_refused_burst: streams that may be refused at once; over it the connection ends with ENHANCE_YOUR_CALM, as
             with all limits below that say nothing else.
-        h2_max_streams_total: streams that one connection carries in its life; then it takes no more, with GOAWAY, and
-            ends with the last of them.
+        h2_refused_rate: streams a second that may be refused on and on.
+        h2_max_streams_total: streams that one connection carries in its life; then it takes no more than were on their
+            way, with GOAWAY, and ends with the last of them.
         h2_stream_window: bytes that a peer may send on one stream ahead of what the application has taken.
-        h2_reset_burst: streams that a peer may reset, or make us reset, at once.
-        h2_reset_rate: streams a second that it may reset on and on.
+        h2_reset_burst: streams that a peer may reset before they are answered, or make us reset, at once.
+        h2_reset_rate: streams a second that it may reset so on and on.
         h2_control_burst: frames that nothing comes of, such as PING and SETTINGS, that a peer may send at once.
         h2_control_rate: such frames a second on and on.
         h2_queued_control: frames that may wait for a peer that does not read what it asked for.
@@ -100,7 +104,9 @@ class Limits:
     max_body_size: int = 65536
     close_linger: float = 2.0
     h2_max_streams: int = 100
-    h2_max_refused: int | None = 100
+    h2_max_handlers: int | Literal["auto"] | None = "auto"
+    h2_refused_burst: int | None = 100
+    h2_refused_rate: float = 10.0
     h2_max_streams_total: int | None = 10_000
     h2_stream_window: int = 2**16
     h2_reset_burst: int | None = 100
@@ -119,7 +125,7 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "max_fragments" and value == "auto":
+            if value == "auto" and field.name in ("max_fragments", "h2_max_handlers"):
                 continue
             least = 0 if field.name in _FROM_ZERO or field.name.endswith(("_rate", "_timeout")) else 1
             _check_number(self, field.name, value, least, optional="None" in str(field.type))
@@ -136,6 +142,13 @@ class Limits:
         if self.max_fragments != "auto":
             return math.inf if self.max_fragments is None else self.max_fragments
         return math.inf if self.max_message_size is None else max(1024, self.max_message_size // 256)
+
+    @property
+    def handlers(self) -> float:
+        """The number of handlers that may run for one HTTP/2 connection, with "auto" worked out."""
+        if self.h2_max_handlers != "auto":
+            return math.inf if self.h2_max_handlers is None else self.h2_max_handlers
+        return 10 * self.h2_max_streams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.connection.memory import MemoryTransport
 from tests.connection.sides import Peer, start
 from trio_ws import CloseInfo, Keepalive, Limits, ReadyState, WebSocket
-from trio_ws._connection.attendant import STREAM_LINGER
+from trio_ws._connection.attendant import CLIENT_STREAM_LINGER, SERVER_STREAM_LINGER
 from trio_ws._util.nursery import BackgroundNursery
 from trio_ws._wire.frames import Opcode, frame_bytes
 from trio_ws._wire.reader import Close, Ping
@@ -218,7 +218,7 @@ async def test_a_stream_that_the_server_does_not_end_is_reset(autojump_clock: Mo
     async with one_stream() as (websocket, peer, stream):
         peer.close(1000)
         assert await websocket.wait_closed() == CloseInfo(1000, was_clean=True)
-        assert trio.current_time() == STREAM_LINGER
+        assert trio.current_time() == CLIENT_STREAM_LINGER
         assert stream.log == ["reset"]
 
 
@@ -231,6 +231,25 @@ async def test_a_server_ends_the_stream_behind_its_close(autojump_clock: MockClo
         peer.transport.write_eof()
         assert await websocket.wait_closed() == CloseInfo(1000, was_clean=True)
         assert stream.log[-1] == "reset"
+
+
+async def test_a_client_that_does_not_end_the_stream_is_not_waited_for_long(autojump_clock: MockClock) -> None:
+    async with one_stream(is_client=False) as (websocket, peer, stream):
+        peer.close(1000)
+        assert await websocket.wait_closed() == CloseInfo(1000, was_clean=True)
+        assert trio.current_time() == SERVER_STREAM_LINGER
+        assert stream.log[0] == "end"
+        assert stream.log[-1] == "reset"
+
+
+async def test_a_server_that_closes_first_does_not_wait_long_either(autojump_clock: MockClock) -> None:
+    async with one_stream(is_client=False) as (websocket, peer, stream):
+        websocket._connection.start_close(1000, "")
+        await trio.sleep(1)
+        assert stream.log == []
+        peer.close(1000)
+        assert await websocket.wait_closed() == CloseInfo(1000, was_clean=True)
+        assert trio.current_time() == 1 + SERVER_STREAM_LINGER
 
 
 async def test_leaving_by_cancellation_ends_the_stream_with_its_goodbye(autojump_clock: MockClock) -> None:

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .handover import Handover
 
-STREAM_LINGER = 0.25  # seconds, for the END_STREAM that comes with the server's Close or right behind it
+# Seconds to wait for the peer's END_STREAM after both Close frames.
+CLIENT_STREAM_LINGER = 0.25  # it comes with the server's Close or right behind it
+SERVER_STREAM_LINGER = 0.1  # it answers ours, or never comes
 
 logger = logging.getLogger("trio_ws.connection")
 
@@ -198,12 +200,13 @@ class Attendant:
         # RFC 6455 §7.1.1: the server ends TCP first, so that TIME_WAIT stays with it. A socket closed before the
         # peer's end came would send RST, which can destroy the Close on its way: hence the wait. A stream of HTTP/2
         # has no such state, but there are servers that have forgotten it once they have read a Close: they never end
-        # it, and take our END_STREAM (RFC 8441 §5) ill. So that answers theirs; without it the stream is reset.
+        # it, and take our END_STREAM (RFC 8441 §5) ill. So that answers theirs; without it the stream is reset. There
+        # are clients that never end a stream either, and each stream that waits for them takes one of their places.
         connection, transport = self._connection, self._connection.transport
         linger = connection.close_linger
-        if transport.multiplexed and connection.is_client:
-            linger = min(linger, STREAM_LINGER)
-        elif not connection.is_client or connection.protocol.failure is not None:
+        if transport.multiplexed:
+            linger = min(linger, CLIENT_STREAM_LINGER if connection.is_client else SERVER_STREAM_LINGER)
+        if not connection.is_client or (connection.protocol.failure is not None and not transport.multiplexed):
             transport.write_eof()
         with trio.CancelScope(deadline=min(connection.close_deadline, trio.current_time() + linger), shield=shield):
             while transport.read() != b"":

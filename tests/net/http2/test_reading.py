@@ -72,7 +72,7 @@ async def test_a_task_that_waits_for_a_stream_reads_for_itself(autojump_clock: M
         for _ in range(10):
             await peer.echo(1)
             await wait_all_tasks_blocked()
-        assert set(readers) == {"_look_after"}
+        assert set(readers) == {"_run_handler"}
 
 
 async def test_where_several_wait_the_connections_own_task_reads(autojump_clock: MockClock, readers: list[str]) -> None:
@@ -288,7 +288,7 @@ async def test_a_bug_shows_in_the_log_and_not_in_the_task_that_reads(
         await peer.data(1, HELLO)
         assert await peer.goaway_code() == 2
         await wait_all_tasks_blocked()
-    assert readers[-1] == "_look_after"
+    assert readers[-1] == "_run_handler"
     assert [type(error) for error in ended] == [trio_ws.ConnectionClosedError]
     assert "internal error" in caplog.text
 

@@ -10,13 +10,13 @@ Theory of operation:
 2. What a step of reading makes goes down in one write, at its end: ``_stepping`` holds it back until then.
 3. What breaks the connection ends it, with a GOAWAY, and every stream on it: they read as ended, and their ``error``
    says why. :meth:`_end` runs once, and is the only way out.
-4. A stream of the peer's takes a place until its handler has ended, whoever reset it meanwhile (CVE-2023-44487).
+4. A stream of the peer's takes a place until both directions have ended (RFC 9113 §5.1.2). Its handler may run longer:
+   :class:`Handlers` bounds those.
 """
 
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import logging
 import math
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ import trio
 
 from .frame_reader import DATA, END_STREAM, ErrorCode, FrameReader, Http2ConnectionError, allowed
 from .h2_adapter import LAST_STREAM, H2Adapter
+from .handlers import Handlers
 from .read_turn import Reading
 from .receiver import Receiver, goaway, window_update
 from .sender import Sender
@@ -83,10 +84,7 @@ class Http2Connection:
         self._below = below
         self._limits = limits
         self._nursery = nursery
-        self._handlers = nursery
-        self._context = contextvars.copy_context()
         self._settle_by = settle_by
-        self._serve = serve
         self._max_streams = max_streams
         self._frame_reader = FrameReader(limits, counts, is_client=is_client)
         self._h2 = H2Adapter(limits, is_client=is_client)
@@ -99,14 +97,13 @@ class Http2Connection:
         self._settled = trio.Event()
         self._done = trio.Event()
         self._sent = trio.lowlevel.ParkingLot()
-        self._live = 0  # streams of the peer's whose handlers have not ended
         self._opened = 0
-        self._refused = 0
         self._stepping = False
         self._sending = False
         self._asked_at = -math.inf
         self._goaway: StreamReset | None = None  # the peer's, if it says that something is wrong
         self._idle_since = trio.current_time()
+        self._handlers = Handlers(serve, limits, counts, self._handler_ended) if serve is not None else None
         self.counts = counts
         self.send_now = self._sender.send_now
         self.refund = self._frame_reader.refund_small_data
@@ -125,7 +122,8 @@ class Http2Connection:
             data: what was read from the transport already.
             handlers: where ``serve`` runs; None: in the connection's nursery.
         """
-        self._handlers = handlers or self._nursery
+        if self._handlers is not None:
+            self._handlers.nursery = handlers or self._nursery
         self.counts.connections_opened += 1
         self.counts.connections_open += 1
         self._nursery.start_soon(self._run, shield)
@@ -176,7 +174,7 @@ class Http2Connection:
     def end_with_its_streams(self) -> None:
         """Open no more streams, and end with the last one."""
         self.draining = True
-        if not self._streams and not self._live:
+        if self._is_idle:
             self._end(ErrorCode.NO_ERROR, None)
 
     async def wait_done(self) -> None:
@@ -196,12 +194,14 @@ class Http2Connection:
         reason = self._below.error or self.error or StreamReset(code, "the connection has ended")
         for stream in self._streams.values():
             stream.fail(reason)
+        if self._handlers is not None:
+            self._handlers.drop_waiting()
         self._settled.set()
         self._see_whether_done()
         self._scope.cancel()
 
     def _see_whether_done(self) -> None:
-        if self.ended and not self._live:
+        if self.ended and not self._running:
             self._done.set()
 
     def _fail(self, breach: Http2ConnectionError) -> None:
@@ -214,7 +214,7 @@ class Http2Connection:
 
     def _next_deadline(self) -> float:
         deadline = min(self._settle_by, self._frame_reader.block_deadline)
-        if not self._streams and not self._live:
+        if self._is_idle:
             deadline = min(deadline, self._idle_since + self._limits.h2_idle_timeout)
         if self._sender.stalled:
             deadline = min(deadline, next(iter(self._sender.stalled.values())) + self._limits.h2_stall_timeout)
@@ -247,8 +247,17 @@ class Http2Connection:
         if deadline < self._scope.deadline:
             self._scope.deadline = deadline
 
+    @property
+    def _running(self) -> int:
+        """How many handlers run."""
+        return 0 if self._handlers is None else self._handlers.running
+
+    @property
+    def _is_idle(self) -> bool:
+        return not self._streams and not self._running
+
     def _note_idle(self) -> None:
-        if not self._streams and not self._live:
+        if self._is_idle:
             self._idle_since = trio.current_time()
             if self.draining:
                 self._end(ErrorCode.NO_ERROR, None)
@@ -314,6 +323,7 @@ class Http2Connection:
 
     def opened(self, stream_id: int, fields: Fields | None, *, ended: bool) -> None:
         """Take a new stream of the peer's, or refuse it."""
+        assert self._handlers is not None
         stream = self._add(stream_id)
         if ended:
             stream.finish()
@@ -321,36 +331,34 @@ class Http2Connection:
         if self._opened >= total and not self.draining:
             self.counts.pass_limit("h2_max_streams_total")
             self.drain()
-        if self._live >= self._limits.h2_max_streams:
+        # RFC 9113 §6.8: what was on its way when the peer read GOAWAY is served, and a peer has one set of streams a
+        # round trip on its way at most.
+        if not self._has_place:
             self.counts.pass_limit("h2_max_streams")
             self._refuse(stream)
-        elif self._opened > total:
+        elif self._opened > total + self._limits.h2_max_streams:
             self._refuse(stream)
         else:
-            self._live += 1
-            # Not in the context of whoever reads, which may be another stream's handler.
-            self._context.run(self._handlers.start_soon, self._look_after, stream, fields)
+            self._handlers.add(stream, fields)
+
+    @property
+    def _has_place(self) -> bool:
+        """Whether no more streams are open, the newest included, than the peer was told (RFC 9113 §5.1.2)."""
+        most = self._limits.h2_max_streams
+        return len(self._streams) <= most or sum(not stream.both_ended for stream in self._streams.values()) <= most
 
     def _refuse(self, stream: Http2Stream) -> None:
-        self._refused += 1
-        self.counts.streams_refused += 1
         self._receiver.reset(stream, ErrorCode.REFUSED_STREAM, "too many streams")
         self.drop(stream)
-        if self._refused > allowed(self._limits.h2_max_refused):
-            raise Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "too many streams were refused", "h2_max_refused")
+        self._frame_reader.count_refusal()
 
-    async def _look_after(self, stream: Http2Stream, fields: Fields | None) -> None:
-        assert self._serve is not None
-        try:
-            await self._serve(stream, fields)
-        finally:
-            self._live -= 1
-            stream.abort()
-            self._note_idle()
-            self._see_whether_done()
+    def _handler_ended(self) -> None:
+        self._note_idle()
+        self._see_whether_done()
 
     def send_headers(self, stream: Http2Stream, fields: Fields) -> None:
         """Send the headers of an answer."""
+        stream.answered = True
         if not stream.local_ended:
             self._sender.control(self._h2.send_headers(stream.id, fields))
             self._flush()
@@ -460,7 +468,7 @@ class Http2Connection:
         self.counts.streams_open -= 1
         if not (stream.local_ended and stream.remote_ended):
             # RFC 9113 §8.1: a server that has answered in full asks for no more.
-            done = stream.local_ended and self._serve is not None
+            done = stream.local_ended and self._handlers is not None
             code = ErrorCode.NO_ERROR if done else ErrorCode.CANCEL
             self._sender.control(self._h2.send_reset(stream.id, code))
             self._flush()

@@ -207,6 +207,7 @@ class FrameReader:
         "_now",
         "_position",
         "_preface",
+        "_refusals",
         "_resets",
         "_small_data",
         "block_since",
@@ -229,6 +230,7 @@ class FrameReader:
         self.block_since = math.inf
         self._control = TokenBucket(limits.h2_control_burst, limits.h2_control_rate)
         self._resets = TokenBucket(limits.h2_reset_burst, limits.h2_reset_rate)
+        self._refusals = TokenBucket(limits.h2_refused_burst, limits.h2_refused_rate)
         self._empty_data = 0
         self._small_data = 0
         self._most_small_data = allowed(limits.h2_small_data)
@@ -389,11 +391,22 @@ class FrameReader:
                 ErrorCode.ENHANCE_YOUR_CALM, "too many frames that nothing comes of", "h2_control_burst"
             )
 
-    def count_reset(self) -> None:
-        """Count a stream that was reset early: CVE-2023-44487, CVE-2025-8671."""
+    def count_reset(self, *, answered: bool = False) -> None:
+        """Count a stream that was reset before its end: CVE-2023-44487, CVE-2025-8671.
+
+        Args:
+            answered: the peer reset a stream that had its answer. That costs us no more than if it had ended the
+                stream, and a proxy does it for each client that is gone.
+        """
         self.counts.resets += 1
-        if not self._resets.take(self._now):
+        if not answered and not self._resets.take(self._now):
             raise Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "too many streams were reset", "h2_reset_burst")
+
+    def count_refusal(self) -> None:
+        """Count a stream that we refused."""
+        self.counts.streams_refused += 1
+        if not self._refusals.take(self._now):
+            raise Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "too many streams were refused", "h2_refused_burst")
 
     def _strip_settings(self, frame: Frame) -> Frame:
         entries, rest = divmod(len(frame.payload), _SETTING.size)

@@ -250,7 +250,7 @@ class Receiver:
         self._h2.receive(frame.wire)
         # HAProxy resets every stream that it has ended, which is no reason for a client to distrust it.
         if not stream.local_ended and not (self._is_client and stream.remote_ended):
-            self._frame_reader.count_reset()
+            self._frame_reader.count_reset(answered=stream.answered)
         code = _LONG.unpack(frame.payload)[0]
         if code == ErrorCode.REFUSED_STREAM:
             self._frame_reader.counts.streams_refused += 1

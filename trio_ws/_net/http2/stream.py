@@ -96,6 +96,7 @@ class Http2Stream(Transport):
         waits_for_turn: whether it has a place in the line.
         awaits_answer: whether this is a request of ours that has no answer yet.
         answer: the headers of the answer, None before; empty if they were larger than allowed.
+        answered: whether a server has answered.
         local_ended: whether our END_STREAM has gone.
         remote_ended: whether the peer's has come, or the stream was reset.
     """
@@ -116,6 +117,7 @@ class Http2Stream(Transport):
         "_unread",
         "_wake",
         "answer",
+        "answered",
         "awaits_answer",
         "has_input",
         "id",
@@ -142,6 +144,7 @@ class Http2Stream(Transport):
         self.waits_for_turn = False
         self.awaits_answer = False
         self.answer: Fields | None = None
+        self.answered = False
         self._interim = 0
         self.local_ended = False
         self.remote_ended = False
@@ -267,6 +270,11 @@ class Http2Stream(Transport):
                 await self._closers.park()
 
     # ---- what the connection does ----
+
+    @property
+    def both_ended(self) -> bool:
+        """Whether neither side can send any more: the stream is "closed" (RFC 9113 §5.1)."""
+        return self.local_ended and self.remote_ended
 
     def take(self, size: int) -> bytes:
         """Give the next bytes to send, which go now."""
