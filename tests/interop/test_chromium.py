@@ -39,7 +39,12 @@ FLAGS = (
     "--no-proxy-server",
     "--ignore-certificate-errors",
 )
-EVERY_CHECK = ("echo", "many", "protocol", "ping", "closing", "refusal", "stream")
+EVERY_CHECK = ("echo", "many", "protocol", "ping", "closing", "answers", "refusal", "stream")
+EUROS = "€" * 41  # 123 bytes
+ANSWERS = [
+    *((1005, ""), (1000, ""), (1000, "bye"), (3000, EUROS), (4999, "x" * 123), (4000, "\ufffd")),
+    *((1005, ""), (4000, ""), (1000, EUROS), (1000, "no code")),  # of a WebSocketStream
+]
 
 
 class Site:
@@ -155,15 +160,19 @@ async def test_a_page_and_our_server_understand_each_other(scheme: str, http_ver
             "unequal": [],
             "extensions": "permessage-deflate",
             "code": 4002,
-            "reason": "",
+            "reason": "so long €",
             "wasClean": True,
         },
         "many": 20,
         "protocol": {"chosen": CHOSEN_PROTOCOL, "code": 1005, "reason": "", "wasClean": True},
         "ping": "ponged",
         "closing": {"code": 4001, "reason": "the server says goodbye", "wasClean": True},
+        "answers": [
+            {"code": code, "reason": reason} | ({"wasClean": True} if number < 6 else {})
+            for number, (code, reason) in enumerate(ANSWERS)
+        ],
         "refusal": {"opened": False, "code": 1006, "reason": "", "wasClean": False},
-        "stream": {"unequal": [], "closeCode": 4002, "reason": ""},
+        "stream": {"unequal": [], "closeCode": 4002, "reason": "so long €"},
     }
     said_4002 = trio_ws.CloseInfo(4002, "so long €", was_clean=True)
     no_code = trio_ws.CloseInfo(1005, "", was_clean=True)
@@ -172,10 +181,11 @@ async def test_a_page_and_our_server_understand_each_other(scheme: str, http_ver
         "/many": [no_code] * 20,
         "/ping": [trio_ws.CloseInfo(1000, "", was_clean=True)],
         "/close": [trio_ws.CloseInfo(4001, "the server says goodbye", was_clean=True)],
+        "/answer": [trio_ws.CloseInfo(code, reason, was_clean=True) for code, reason in ANSWERS],
     }
     # Over HTTP/2 all of them came on the connection that had brought the page.
     assert site.ended == {path: [(http_version, closed) for closed in each] for path, each in ends.items()}
-    assert len(site.connections) == (1 if http_version == "2" else 25)
+    assert len(site.connections) == (1 if http_version == "2" else 35)
 
 
 async def test_a_page_of_another_origin_is_refused(tmp_path: Path) -> None:
