@@ -158,13 +158,17 @@ class RawHttp2:
         """Read on to the reset of a stream; give its code."""
         return int((await self.expect(RstStreamFrame, stream_id)).error_code)
 
+    async def rest(self) -> list[Frame]:
+        """Read on to the end of the connection; give the frames."""
+        frames: list[Frame] = []
+        while (frame := await self.next()) is not None:
+            frames.append(frame)
+        return frames
+
     async def goaway_code(self) -> int:
         """Read on to the GOAWAY that ends the connection, and to its end; give the code."""
-        code = -1
-        while (frame := await self.next()) is not None:
-            if isinstance(frame, GoAwayFrame):
-                code = frame.error_code
-        return code
+        codes = [frame.error_code for frame in await self.rest() if isinstance(frame, GoAwayFrame)]
+        return codes[-1] if codes else -1
 
     async def grant(self, stream_id: int, size: int) -> None:
         """Let the other side send more."""

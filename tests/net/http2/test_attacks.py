@@ -195,6 +195,24 @@ async def test_settings_that_nobody_knows_are_dropped_and_many_end_the_connectio
         assert peer.counts.limits_passed == {"h2_max_settings": 1}
 
 
+PASSED_LIMITS = {
+    "too many settings in one frame: 33 (h2_max_settings is 32)": raw_frame(4, bytes([0x10, 0, 0, 0, 0, 7]) * 33),
+    "too many frames that nothing comes of (h2_control_burst is 5, h2_control_rate 2.5 a second)": FLOODS["PING"] * 6,
+    "a header block of 98 bytes or more: at most twice max_head_size (max_head_size is 40)": (
+        raw_frame(1, b"", stream_id=1) + raw_frame(9, bytes(80), stream_id=1)
+    ),
+}
+
+
+@pytest.mark.parametrize("words", PASSED_LIMITS)
+async def test_the_last_words_name_the_limit_and_its_value(words: str, autojump_clock: MockClock) -> None:
+    limits = Limits(h2_control_burst=5, h2_control_rate=2.5, max_head_size=40)
+    async with raw_client(limits=limits) as peer:
+        await peer.send(PASSED_LIMITS[words])
+        said = [frame.additional_data.decode() for frame in await peer.rest() if isinstance(frame, GoAwayFrame)]
+        assert said == [words]
+
+
 # ---- header blocks ----
 
 

@@ -207,6 +207,7 @@ class Http2Connection:
     def _fail(self, breach: Http2ConnectionError) -> None:
         if breach.limit:
             self.counts.pass_limit(breach.limit)
+            breach.name_limit(self._limits)
         logger.debug("HTTP/2 with %.256r failed: %.256r", self.remote_address, str(breach))
         self._end(breach.code, breach)
 

@@ -102,6 +102,14 @@ class Http2ConnectionError(Exception):
         self.code = code
         self.limit = limit
 
+    def name_limit(self, limits: Limits) -> None:
+        """Add to the message the limit that was passed, and its value; to a burst also its rate."""
+        values = f"{self.limit} is {getattr(limits, self.limit)}"
+        if self.limit.endswith("_burst"):
+            rate = self.limit.replace("_burst", "_rate")
+            values = f"{values}, {rate} {getattr(limits, rate):g} a second"
+        self.args = (f"{self} ({values})",)
+
 
 @dataclass(slots=True, kw_only=True)
 class Http2Statistics:
@@ -347,7 +355,11 @@ class FrameReader:
             )
         self._block += frame.wire
         if len(self._block) > 2 * self._limits.max_head_size:
-            raise Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "a header block is too large", "max_head_size")
+            raise Http2ConnectionError(
+                ErrorCode.ENHANCE_YOUR_CALM,
+                f"a header block of {len(self._block)} bytes or more: at most twice max_head_size",
+                "max_head_size",
+            )
         if not frame.flags & END_HEADERS:
             return None
         whole = self._block_start._replace(payload=bytes(self._block))
@@ -411,7 +423,9 @@ class FrameReader:
     def _strip_settings(self, frame: Frame) -> Frame:
         entries, rest = divmod(len(frame.payload), _SETTING.size)
         if entries > self._limits.h2_max_settings:
-            raise Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "too many settings in one frame", "h2_max_settings")
+            raise Http2ConnectionError(
+                ErrorCode.ENHANCE_YOUR_CALM, f"too many settings in one frame: {entries}", "h2_max_settings"
+            )
         if rest:
             return frame  # the library refuses it
         settings = list(_SETTING.iter_unpack(frame.payload))
