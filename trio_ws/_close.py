@@ -6,7 +6,6 @@ both the errors and the wire need it.
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 
 NORMAL = 1000
@@ -100,7 +99,6 @@ def check_close(code: int | None, reason: str, *, name: str = "code", whatwg: bo
         return
     if isinstance(code, bool) or not isinstance(code, int):
         raise TypeError(f"{name} must be an int, not {type(code).__name__}")
-    code = operator.index(code)
     if not is_sendable(code) or (whatwg and NORMAL < code < 3000):
         allowed = "1000 or 3000 to 4999" if whatwg else "1000 to 1003, 1007 to 1014 or 3000 to 4999"
         raise ValueError(f"{name} {code} is not allowed: it must be {allowed}")
