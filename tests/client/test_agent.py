@@ -82,7 +82,19 @@ def test_an_ssl_context_is_checked(wrong: object) -> None:
 
 def test_no_ssl_context_and_a_real_one_are_good() -> None:
     check_ssl_context(None)
+    check_ssl_context(None, server_side=True)
     check_ssl_context(ssl.create_default_context())
+    check_ssl_context(server_context(), server_side=True)
+
+
+async def test_an_ssl_context_for_the_other_side_is_refused_before_any_io() -> None:
+    with pytest.raises(ValueError, match="ssl_context is a server's"):
+        Agent(ssl_context=server_context())
+    with pytest.raises(ValueError, match="ssl_context is a server's"):
+        async with open_websocket("wss://127.0.0.1:1/", ssl_context=server_context()):
+            pytest.fail("it is open")
+    with pytest.raises(ValueError, match="ssl_context is a client's"):
+        await serve_websocket(echo, "127.0.0.1", 0, client_context())
 
 
 def test_a_socket_path_is_checked() -> None:

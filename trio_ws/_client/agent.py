@@ -102,8 +102,8 @@ class Agent(Dispatcher):
         allow_h2: offer HTTP/2 in TLS (ALPN); a server that has no WebSocket over HTTP/2 gets HTTP/1.1, on a connection
             of its own if need be, and an entered agent remembers that.
         h2_prior_knowledge: begin ``ws`` connections with HTTP/2, which the server must speak.
-        ssl_context: for ``wss`` URLs; the default verifies the server against the system's authorities. ALPN is set on
-            it.
+        ssl_context: for ``wss`` URLs; the default verifies the server against the system's authorities. It may be
+            shared: by other agents, by threads, with other libraries.
         max_concurrent_streams: WebSockets on one connection; fewer if the server says so.
         socket_path: connect to this Unix socket, whatever host the URL names; the URL's host is what the server is
             asked for, and whom a TLS certificate must name.

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from .._exceptions import InvalidHandshake
+from .alpn import note_ours
 from .tls import TLSTransport
 from .transport import SocketTransport, detach_socket
 
@@ -18,14 +20,21 @@ if TYPE_CHECKING:
     from .._transport import Transport
 
 
-def check_ssl_context(ssl_context: object) -> None:
+def check_ssl_context(ssl_context: object, *, server_side: bool = False) -> None:
     """Check what a caller passed as ``ssl_context``.
 
     Raises:
         TypeError: it is neither an SSLContext nor None.
+        ValueError: it is for the other side of TLS.
     """
     if not isinstance(ssl_context, ssl.SSLContext | None):
         raise TypeError(f"ssl_context must be an ssl.SSLContext or None, not {ssl_context!r}")
+    if ssl_context is None:
+        return
+    if server_side and ssl_context.protocol == ssl.PROTOCOL_TLS_CLIENT:
+        raise ValueError("ssl_context is a client's: a server's is made with ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)")
+    if not server_side and ssl_context.protocol == ssl.PROTOCOL_TLS_SERVER:
+        raise ValueError("ssl_context is a server's: a client's is made with ssl.create_default_context()")
 
 
 async def dial_tcp(host: str, port: int) -> SocketTransport:
@@ -56,11 +65,14 @@ async def start_tls(
 
     Raises:
         ssl.SSLError: the handshake or the verification failed; ``below`` is still the caller's to abort.
+        InvalidHandshake: the server chose a protocol that was not offered.
         OSError: the transport broke.
     """
     # RFC 6066 §3: without the dot that may end a domain name.
     tls = TLSTransport(below, context, server_side=False, server_hostname=server_hostname.removesuffix("."), alpn=alpn)
     await tls.handshake()
+    if tls.alpn not in (None, *alpn):  # RFC 7301 §3.2
+        raise InvalidHandshake(f"the server chose {tls.alpn!r:.256} by ALPN; {', '.join(alpn)} were offered")
     return tls
 
 
@@ -70,4 +82,5 @@ def default_ssl_context() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
+    note_ours(context)
     return context

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .._transport import Transport
+from .alpn import offered, selected
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -29,11 +30,22 @@ class TLSTransport(Transport):
         context: how to verify and what to speak.
         server_side: which side of TLS this is.
         server_hostname: whom a client expects; None on a server.
-        alpn: the protocols to offer or to choose from, the preferred first (RFC 7301). They are set on ``context``,
-            where Python's ssl keeps them, in the same step that makes the TLS object of it. None: as they are there.
+        alpn: the protocols to offer or to select from, the preferred first (RFC 7301). ``context``, where Python's ssl
+            keeps them, has them for no longer than OpenSSL needs. None: those that it has.
     """
 
-    __slots__ = ("_below", "_ended", "_held", "_incoming", "_outgoing", "_unencrypted", "_unread", "tls")
+    __slots__ = (
+        "_alpn",
+        "_below",
+        "_context",
+        "_ended",
+        "_held",
+        "_incoming",
+        "_outgoing",
+        "_unencrypted",
+        "_unread",
+        "tls",
+    )
 
     def __init__(
         self,
@@ -52,11 +64,13 @@ class TLSTransport(Transport):
         self._held = trio.lowlevel.ParkingLot()  # who waits for that to end
         self._unread = False  # the handshake left records for read() to look at
         self._ended = False
-        if alpn is not None:
-            context.set_alpn_protocols(alpn)
-        self.tls = context.wrap_bio(
-            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
-        )
+        self._context = context
+        self._alpn = alpn if server_side else None  # to be selected from in the handshake
+        offering = contextlib.nullcontext() if server_side or alpn is None else offered(context, alpn, server_hostname)
+        with offering:
+            self.tls = context.wrap_bio(
+                self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
+            )
 
     @property
     def ssl_object(self) -> ssl.SSLObject:
@@ -96,7 +110,7 @@ class TLSTransport(Transport):
         """
         while True:
             try:
-                self.tls.do_handshake()
+                self._do_handshake()
             except ssl.SSLWantReadError:
                 self._send_records()
                 await self._more_records()
@@ -107,6 +121,13 @@ class TLSTransport(Transport):
                 self._send_records()
                 self._unread = True
                 return
+
+    def _do_handshake(self) -> None:
+        if self._alpn is None:
+            self.tls.do_handshake()
+        else:
+            with selected(self._context, self._alpn):
+                self.tls.do_handshake()
 
     async def _more_records(self) -> None:
         while self._below.unsent:

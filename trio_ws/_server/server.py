@@ -61,7 +61,7 @@ def _check_options(**options: Unpack[ServerKeywords]) -> ServiceOptions:
     """Check all options; those that are missing have the defaults of :func:`serve_websocket`."""
     check_names(options, _DEFAULTS)
     given = _DEFAULTS | options
-    check_ssl_context(given["ssl_context"])
+    check_ssl_context(given["ssl_context"], server_side=True)
     connection = check_shared_keywords(given)
     http_handler = given["http_handler"]
     if http_handler is not None and not callable(http_handler):
@@ -117,12 +117,14 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
         host: a name or an address to listen on; None: every address; a path, with a slash or as a ``Path``: a Unix
             socket, with ``port=None``. A socket's file that is there already is replaced if nobody listens on it.
         port: 0 lets the system choose.
-        ssl_context: for ``wss``; None: plain ``ws``.
+        ssl_context: for ``wss``; None: plain ``ws``. Other servers may share it, with other options too. Its own ALPN
+            protocols do not count, and are there afterwards. An ``sni_callback`` may put another context in its place,
+            whose ALPN protocols do count.
         protocols: the subprotocols that are spoken, the preferred first.
         origins: which Origin headers are taken: SAME_ORIGIN, those that name the host the request is for; an iterable
             of exact origins, with None among them for no Origin; or None: any. Others get 403.
-        allow_h2: speak HTTP/2 (RFC 8441) too: where TLS agrees on it by ALPN, which is set on ``ssl_context``; and
-            without TLS where a client begins with it.
+        allow_h2: speak HTTP/2 (RFC 8441) too: where TLS agrees on it by ALPN, and without TLS where a client begins
+            with it.
         cancel_on_close: cancel a handler when its WebSocket ends, by whomever, as
             :meth:`WebSocket.move_on_when_closed` does; the handler then counts as done.
         http_handler: ``async def http_handler(request: HTTPRequest) -> HTTPResponse`` for what asks for no WebSocket.

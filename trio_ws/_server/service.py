@@ -14,6 +14,7 @@ import trio
 
 from .._connection.handover import Handover
 from .._exceptions import closes_with, is_only_closed
+from .._net.alpn import note_selected
 from .._net.http1 import Http1Exchange, Http2Preface, RequestHead, answer_bytes, read_request, read_some, send_answer
 from .._net.http2.connection import Http2Connection
 from .._net.http2.exchange import Http2Exchange, respond
@@ -90,6 +91,8 @@ class Service:
         self.websockets = Accepted()
         self.closing = False
         self.http2 = Http2Statistics()
+        if options.ssl_context is not None:
+            note_selected(options.ssl_context)
 
     def refuse_new(self) -> None:
         """Refuse requests that come, or are coming, with 503; a connection that has brought nothing is closed."""
@@ -123,7 +126,8 @@ class Service:
         secured = await self._secure(transport, deadline)
         if secured is None:
             return None
-        if isinstance(secured, TLSTransport) and secured.alpn == "h2":
+        # An sni_callback may have put a context in place that selects it, whatever is wanted here.
+        if self._options.allow_h2 and isinstance(secured, TLSTransport) and secured.alpn == "h2":
             return await begin_http2(secured, b"", deadline)
         to_head = False
         try:
