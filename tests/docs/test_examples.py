@@ -110,6 +110,35 @@ async def test_the_feed_ends_with_its_client() -> None:
         assert await trio.to_thread.run_sync(process.stdout.readline) == "the client has gone\n"
 
 
+def test_a_person_is_told_why_there_is_no_connection() -> None:
+    assert run("handle_errors.py", "ftp://127.0.0.1/").startswith("this is no URL of a WebSocket: ")
+    assert run("handle_errors.py", "ws://127.0.0.1:1/") == "nobody answers there\n"
+
+
+async def test_a_person_is_told_what_the_server_did() -> None:
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        if request.path == "/no":
+            await request.reject(403)
+            return
+        async with request.accept() as ws:
+            if request.path == "/close":
+                await ws.aclose(4001, "bye")
+            await ws.send("hello")
+
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(trio_ws.serve_websocket, handler, "127.0.0.1", 0)
+        told = [
+            await trio.to_thread.run_sync(run, "handle_errors.py", f"ws://127.0.0.1:{server.port}/{path}")
+            for path in ("no", "close", "hello")
+        ]
+        await server.aclose()
+    assert told == [
+        "the server says no, with status 403\n",
+        "the connection is closed: 4001 'bye'\n",
+        "the server says 'hello'\n",
+    ]
+
+
 def test_a_connection_is_watched() -> None:
     with serving("echo_server.py") as (url, _):
         assert run("watching.py", url).splitlines() == [

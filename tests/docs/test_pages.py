@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import ssl
+import types
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import trio
 
 import trio_ws
 from trio_ws._close import _NAMES, code_name, is_sendable
@@ -58,3 +61,44 @@ def test_the_faults_are_all_there() -> None:
         if isinstance(value, type) and value.__module__ == "trio_ws.testing"
     }
     assert told == made - {"WrappedStream"}
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    reference = "\n".join(path.read_text() for path in (ROOT / "docs" / "reference").glob("*.rst"))
+    told = set(re.findall(r"^\.\. auto\w+:: trio_ws\.(\w+)", reference, re.MULTILINE))
+    kinds = (type, types.FunctionType)
+    public = {name for name, value in vars(trio_ws).items() if not name.startswith("_") and isinstance(value, kinds)}
+    assert public - told == set()
+
+
+CLOSED = trio_ws.ConnectionClosedError
+ERRORS = {
+    "`InvalidURL`": trio_ws.InvalidURL("no"),
+    "`OSError`": OSError("no"),
+    "`ssl.SSLCertVerificationError`": ssl.SSLCertVerificationError("no"),
+    "`HandshakeRejected`": trio_ws.HandshakeRejected(403, {}),
+    "`HandshakeRejected` with 408, 425, 429 or 500 and above": trio_ws.HandshakeRejected(503, {}),
+    "`InvalidHandshake`": trio_ws.InvalidHandshake("no"),
+    "`InvalidHandshake` with `no_answer`": trio_ws.InvalidHandshake("no", no_answer=True),
+    "`ProxyError`": trio_ws.ProxyError("no"),
+    "`HandshakeTimeout`, `ProxyTimeout`": trio_ws.ProxyTimeout("no"),
+    "`ConnectionClosedOK`": trio_ws.ConnectionClosedOK(trio_ws.CloseInfo(1000), None),
+    "`ConnectionClosedError`, lost": CLOSED(None, None),
+    "`ConnectionClosedError` with another code": CLOSED(trio_ws.CloseInfo(1008), None),
+    "`ConnectionClosedLocally`": trio_ws.ConnectionClosedLocally(None, trio_ws.CloseInfo(1000)),
+    "`LocalProtocolError`": trio_ws.LocalProtocolError("no"),
+    "`trio.WouldBlock`": trio.WouldBlock(),
+}
+
+
+def test_the_errors_are_what_the_page_says() -> None:
+    told = {
+        error: (also.strip().strip("`"), again == "yes")
+        for error, also, _, _, again in rows("topics/errors.md", "Which comes when, and what to do")
+    }
+    assert told.keys() == ERRORS.keys()
+    for name, (also, again) in told.items():
+        error = ERRORS[name]
+        assert type(error).__name__ in name
+        assert trio_ws.is_transient(error) == again, name
+        assert also == "-" or also.rpartition(".")[2] in {base.__name__ for base in type(error).__mro__}, name
