@@ -163,6 +163,19 @@ async def test_a_protocol_that_was_not_offered_is_refused() -> None:
                 pytest.fail("it is open")
 
 
+async def test_a_protocol_that_is_not_even_text_is_refused() -> None:
+    class Object(ssl.SSLObject):
+        def selected_alpn_protocol(self) -> str | None:
+            return b"\xff".decode()  # as ssl does, where OpenSSL lets it come so far
+
+    context = client_context()
+    context.sslobject_class = Object
+    async with serving(partial(serve_websocket, echo, LOCALHOST, 0, server_context())) as server:
+        with pytest.raises(InvalidHandshake, match="the server chose '\N{REPLACEMENT CHARACTER}' by ALPN"):
+            async with open_websocket(f"wss://{LOCALHOST}:{server.port}/", ssl_context=context):
+                pytest.fail("it is open")
+
+
 # ---- servers ----
 
 

@@ -99,7 +99,10 @@ class TLSTransport(Transport):
     @property
     def alpn(self) -> str | None:
         """The protocol that the handshake agreed on, None if on none."""
-        return self.tls.selected_alpn_protocol()
+        try:
+            return self.tls.selected_alpn_protocol()
+        except UnicodeDecodeError:  # OpenSSL before 3.0.15 lets a server choose any bytes
+            return "\N{REPLACEMENT CHARACTER}"
 
     async def handshake(self) -> None:
         """Do the TLS handshake.
