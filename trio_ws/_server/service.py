@@ -22,6 +22,7 @@ from .._net.http2.frame_reader import Http2Statistics
 from .._net.tls import TLSTransport
 from .._util.nursery import BackgroundNursery
 from .._wire.handshake import (
+    MalformedRequest,
     Refusal,
     check_origin,
     read_http1_request,
@@ -335,7 +336,10 @@ class Service:
             logger.debug("refused %.256r with %.256r", stream.remote_address, str(refusal))
             body = refusal.reason_text.encode()
             answer = [*refusal.headers, _PLAIN_TEXT]
-            await respond(connection, stream, refusal.status, answer, body, self._limits, to_head=to_head)
+            malformed = isinstance(refusal, MalformedRequest)
+            await respond(
+                connection, stream, refusal.status, answer, body, self._limits, to_head=to_head, malformed=malformed
+            )
             return None
 
     async def _answer_stream(

@@ -13,9 +13,11 @@ from .deflate import DeflateParameters, check_answer, offer
 from .headers import Headers, HeadersLike, check_header, has_token, headers_of, parse_extensions
 from .negotiation import VERSION, Agreement, accept_value, check_headers, check_protocols, new_key
 from .opening import (
+    MalformedRequest,
     OpeningRequest,
     Refusal,
     choose_protocol,
+    content_length,
     http1_answer,
     http2_answer,
     read_http1_request,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Agreement",
     "ClientHandshake",
+    "MalformedRequest",
     "OpeningRequest",
     "Refusal",
     "accept_value",
@@ -42,6 +45,7 @@ __all__ = [
     "check_origins",
     "check_protocols",
     "choose_protocol",
+    "content_length",
     "http1_answer",
     "http2_answer",
     "new_key",
@@ -49,6 +53,7 @@ __all__ = [
     "read_http2_answer",
     "read_http2_plain",
     "read_http2_request",
+    "split_pseudo_headers",
     "split_target",
     "wants_websocket",
 ]

@@ -51,6 +51,13 @@ class Refusal(Exception):
         self.headers = headers
 
 
+class MalformedRequest(Refusal):
+    """A request over HTTP/2 that breaks a rule of its messages: its stream fails (RFC 9113 §8.1.1)."""
+
+    def __init__(self, reason_text: str) -> None:
+        super().__init__(400, reason_text)
+
+
 class OpeningRequest(NamedTuple):
     """A well-formed request to open a WebSocket.
 
@@ -142,31 +149,28 @@ def read_http2_request(headers: list[tuple[str, str]], *, secure: bool) -> Openi
         secure: the request came over TLS.
 
     Raises:
+        MalformedRequest: it breaks a rule of HTTP/2's.
         Refusal: 501 without ``:protocol`` or for another one than websocket, 400 for anything else that is wrong.
 
     Source: RFC 8441 §4 and §5, RFC 9113 §8.2 and §8.3.
     """
     pseudo, fields = split_pseudo_headers(headers, _PSEUDO_HEADERS)
-    if pseudo.get(":protocol", "").lower() != "websocket":
+    if pseudo.get(":method") != "CONNECT":
+        raise MalformedRequest("An extended CONNECT needs the method CONNECT.")
+    if ":protocol" not in pseudo:
+        if pseudo.keys() != {":method", ":authority"}:  # RFC 9113 §8.5
+            raise MalformedRequest("A CONNECT has :method and :authority only.")
         raise Refusal(501, "CONNECT is for the protocol websocket only.")
-    if pseudo.keys() != _PSEUDO_HEADERS or pseudo[":method"] != "CONNECT" or pseudo[":scheme"] not in ("http", "https"):
-        raise Refusal(400, "An extended CONNECT needs :method, :protocol, :scheme, :authority and :path.")
-    host = pseudo[":authority"]
-    if not _is_authority(host):
-        raise Refusal(400, ":authority must be valid.")
-    ordinary = headers_of(_join_cookies(fields))
-    others = ordinary.get_all("host")
-    # RFC 9113 §8.3.1: a Host that is there must say the same.
-    if len(others) > 1 or not all(_is_same_authority(other, host, pseudo[":scheme"]) for other in others):
-        raise Refusal(400, "Host must be the same as :authority.")
-    if not others:  # so that nobody needs to know which HTTP it was
-        ordinary = headers_of([("host", host), *ordinary.raw])
+    path = _check_scheme_and_path(pseudo)
+    ordinary, host = _read_authority(pseudo, fields)
+    if pseudo[":protocol"].lower() != "websocket":
+        raise Refusal(501, "CONNECT is for the protocol websocket only.")
     # RFC 8441 §5: HTTP/2 has no Upgrade, so no 426 either.
     _check_version(ordinary, 400, (_SUPPORTED,))
     # RFC 8441 §5 does without the key, but there are clients that send one and want it answered.
     keys = ordinary.get_all("sec-websocket-key")
     return _read_request(
-        target=_read_target(pseudo[":path"], None),
+        target=path,
         headers=ordinary,
         http_version="2",
         secure=secure,
@@ -179,21 +183,32 @@ def read_http2_plain(headers: list[tuple[str, str]]) -> tuple[str, str, Headers]
     """Read an HTTP/2 request that is no CONNECT: its method, its target and its headers.
 
     Raises:
-        Refusal: 400; it is malformed.
+        MalformedRequest: it breaks a rule.
 
     Source: RFC 9113 §8.2 and §8.3.1.
     """
     pseudo, fields = split_pseudo_headers(headers, _PSEUDO_HEADERS - {":protocol"})
-    method, target, host = pseudo.get(":method", ""), pseudo.get(":path", ""), pseudo.get(":authority")
-    if not is_token(method) or pseudo.get(":scheme") not in ("http", "https"):
-        raise Refusal(400, "A request needs :method, :scheme and :path.")
-    if not _VISIBLE.issuperset(target) or not (target.startswith("/") or (target == "*" and method == "OPTIONS")):
-        raise Refusal(400, ":path must be visible ASCII that begins with a slash.")
-    if host is not None:
-        if not _is_authority(host):
-            raise Refusal(400, ":authority must be valid.")
-        fields = [("host", host), *((name, value) for name, value in fields if name != "host")]
-    return method, target, headers_of(_join_cookies(fields))
+    if not is_token(pseudo.get(":method", "")):
+        raise MalformedRequest("A request needs :method.")
+    path = _check_scheme_and_path(pseudo)
+    ordinary, _ = _read_authority(pseudo, fields)
+    if "content-length" in ordinary and content_length(headers) is None:
+        raise MalformedRequest("Content-Length must be one number.")
+    return pseudo[":method"], path, ordinary
+
+
+def content_length(headers: list[tuple[str, str]]) -> int | None:
+    """Tell how many bytes of DATA a request over HTTP/2 announces.
+
+    Returns:
+        None if it announces none, is a CONNECT, which has no content (RFC 9110 §9.3.6), or does not say one number.
+    """
+    lengths = [value for name, value in headers if name == "content-length"]
+    if len(lengths) != 1 or (":method", "CONNECT") in headers:
+        return None
+    [length] = lengths
+    # Nobody sends as much as 18 digits stand for, and int() takes no more than some thousand.
+    return int(length) if length.isascii() and length.isdecimal() and len(length) <= 18 else None
 
 
 def choose_protocol(request: OpeningRequest, protocols: tuple[str, ...]) -> str | None:
@@ -274,15 +289,43 @@ def _read_request(
     )
 
 
-def _read_target(target: str, host: str | None) -> str:
-    """Return a target in origin-form; host is the one that an absolute-form must name, None to have no such form."""
+def _check_scheme_and_path(pseudo: dict[str, str]) -> str:
+    """Check two of the pseudo headers that each request has but a plain CONNECT; return the path."""
+    # RFC 9113 §8.3.1.
+    if pseudo.get(":scheme") not in ("http", "https"):
+        raise MalformedRequest("A request needs :scheme, which must be http or https.")
+    path = pseudo.get(":path", "")
+    if not _VISIBLE.issuperset(path) or "#" in path:
+        raise MalformedRequest(":path must be visible ASCII without a fragment.")
+    if not path.startswith("/") and (path, pseudo[":method"]) != ("*", "OPTIONS"):
+        raise MalformedRequest(":path must begin with a slash.")
+    return path
+
+
+def _read_authority(pseudo: dict[str, str], fields: list[tuple[str, str]]) -> tuple[Headers, str]:
+    """Put the headers of a request together with its authority, as Host; return that too.
+
+    Source: RFC 9113 §8.3.1: one of :authority and Host must be there, and both must say the same.
+    """
+    hosts = [value for name, value in fields if name == "host"]
+    authority = pseudo.get(":authority", hosts[0] if hosts else "")
+    if not _is_authority(authority):
+        raise MalformedRequest(":authority, or Host in its place, must be there and be valid.")
+    if len(hosts) > 1 or not all(_is_same_authority(host, authority, pseudo[":scheme"]) for host in hosts):
+        raise MalformedRequest("Host must be there once at most, and be the same as :authority.")
+    others = [field for field in fields if field[0] != "host"]
+    return headers_of([("host", authority), *_join_cookies(others)]), authority
+
+
+def _read_target(target: str, host: str) -> str:
+    """Return a target in origin-form; host is the one that an absolute-form must name."""
     if not _VISIBLE.issuperset(target) or "#" in target:
         raise Refusal(400, "The request target must be visible ASCII without a fragment.")
     if target.startswith("/"):
         return target
     authority, remainder = split_target(target)
     scheme = target.partition(":")[0].lower()
-    if not authority or host is None or not _is_same_authority(authority, host, scheme):
+    if not authority or not _is_same_authority(authority, host, scheme):
         raise Refusal(400, "The request target must begin with a slash, or be a URL of this host.")
     return remainder
 
@@ -346,7 +389,7 @@ def split_pseudo_headers(
     """Take a header block of HTTP/2 apart, and check all of it.
 
     Raises:
-        Refusal: 400; a pseudo header is not allowed, or a name or a value breaks a rule.
+        MalformedRequest: a pseudo header is not allowed, or a name or a value breaks a rule.
 
     Source: RFC 9113 §8.2 and §8.3.
     """
@@ -357,7 +400,7 @@ def split_pseudo_headers(
         if not name.startswith(":"):
             fields.append((name, value))
         elif fields or name in pseudo or name not in allowed:
-            raise Refusal(400, "A pseudo header is unknown, comes twice, or follows a header.")
+            raise MalformedRequest("A pseudo header is unknown, comes twice, or follows a header.")
         else:
             pseudo[name] = value
     return pseudo, fields
@@ -366,12 +409,12 @@ def split_pseudo_headers(
 def _check_http2_field(name: str, value: str) -> None:
     # RFC 9113 §8.2.1.
     if not is_token(name.removeprefix(":")) or name != name.lower():
-        raise Refusal(400, "A header name is not a token in lower case.")
+        raise MalformedRequest("A header name is not a token in lower case.")
     if not _FORBIDDEN_IN_VALUE.isdisjoint(value) or value != value.strip(" \t"):
-        raise Refusal(400, "A header value has a character where it must not be.")
+        raise MalformedRequest("A header value has a character where it must not be.")
     # RFC 9113 §8.2.2.
     if name in CONNECTION_HEADERS or (name == "te" and value.lower() != "trailers"):
-        raise Refusal(400, "A header of the connection is not allowed in HTTP/2.")
+        raise MalformedRequest("A header of the connection is not allowed in HTTP/2.")
 
 
 def _join_cookies(fields: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from ..._wire.handshake import content_length
 from .frame_reader import DATA, END_STREAM, ErrorCode, FrameReader, Http2ConnectionError, allowed
 from .h2_adapter import LAST_STREAM, H2Adapter
 from .handlers import Handlers
@@ -326,6 +327,11 @@ class Http2Connection:
         """Take a new stream of the peer's, or refuse it."""
         assert self._handlers is not None
         stream = self._add(stream_id)
+        stream.content_left = None if fields is None else content_length(fields)
+        if ended and stream.content_left:
+            self._receiver.reset(stream, ErrorCode.PROTOCOL_ERROR, "no DATA for its Content-Length", by_peer=True)
+            self.drop(stream)
+            return
         if ended:
             stream.finish()
         total = allowed(self._limits.h2_max_streams_total)
@@ -362,6 +368,12 @@ class Http2Connection:
         stream.answered = True
         if not stream.local_ended:
             self._sender.control(self._h2.send_headers(stream.id, fields))
+            self._flush()
+
+    def fail_stream(self, stream: Http2Stream, code: int, text: str) -> None:
+        """Reset a stream, if it has not ended."""
+        if not stream.both_ended:
+            self._receiver.reset(stream, code, text)
             self._flush()
 
     def _add(self, stream_id: int) -> Http2Stream:
@@ -471,7 +483,7 @@ class Http2Connection:
             # RFC 9113 §8.1: a server that has answered in full asks for no more.
             done = stream.local_ended and self._handlers is not None
             code = ErrorCode.NO_ERROR if done else ErrorCode.CANCEL
-            self._sender.control(self._h2.send_reset(stream.id, code))
+            self._receiver.send_reset(stream, code)
             self._flush()
         self._note_idle()
 

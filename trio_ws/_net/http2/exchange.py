@@ -11,6 +11,7 @@ from ..._exceptions import HandshakeRejected, InvalidHandshake
 from ..._wire.handshake import http2_answer, read_http2_answer
 from ..._wire.headers import Headers
 from ..exchange import BODILESS, dated
+from .frame_reader import ErrorCode
 from .stream import StreamReset
 
 if TYPE_CHECKING:
@@ -66,11 +67,13 @@ async def respond(
     limits: Limits,
     *,
     to_head: bool = False,
+    malformed: bool = False,
 ) -> None:
     """Send a whole answer, and end the stream; the peer has ``limits.close_linger`` seconds to take it.
 
     Args:
         to_head: the request was HEAD: tell the length of the body and leave it out.
+        malformed: the request broke a rule of HTTP/2's: its stream is reset behind the answer (RFC 9113 §8.1.1).
     """
     fields = [(name.lower(), value) for name, value in headers if name.lower() not in _DROPPED]
     if status not in BODILESS:  # RFC 9110 §8.6
@@ -78,13 +81,16 @@ async def respond(
     connection.send_headers(stream, [(":status", str(int(status))), *dated(fields, "date")])
     if body and not to_head:
         stream.write(body)
-    stream.write_eof()
+    if not malformed:
+        stream.write_eof()
     try:
         await trio.lowlevel.checkpoint()
         with trio.move_on_after(limits.close_linger):
             while stream.unsent:
                 await stream.drain()
     finally:
+        if malformed:
+            connection.fail_stream(stream, ErrorCode.PROTOCOL_ERROR, "a malformed request")
         stream.abort()
 
 

@@ -7,7 +7,7 @@ The library is a parser: it would take any number of any frame, and look at a le
 2. Frames that nothing comes of (PING, SETTINGS, PRIORITY, unknown ones, WINDOW_UPDATE beyond need) have an allowance,
    and so have resets of streams, whichever side sends them.
 3. A header block is given on whole. Its frames, its bytes and its time are limited.
-4. PRIORITY and unknown frames end here, and so do settings that nobody knows: the library would keep each for ever.
+4. Unknown frames end here, and so do settings that nobody knows: the library would keep each for ever.
    A peer's HEADER_TABLE_SIZE is an offer: it would keep, and search, as many of our headers as the peer likes.
 """
 
@@ -172,7 +172,9 @@ class Frame(NamedTuple):
 
     def unpadded(self) -> bytes:
         """The payload of padded DATA without its padding."""
-        if not self.payload or self.payload[0] >= len(self.payload):  # RFC 9113 §6.1
+        if not self.payload:  # RFC 9113 §4.2
+            raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "a frame lacks the length of its padding")
+        if self.payload[0] >= len(self.payload):  # §6.1
             raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a frame is shorter than its padding")
         return self.payload[1 : len(self.payload) - self.payload[0]]
 
@@ -312,8 +314,10 @@ class FrameReader:
                 return self._continue_block(frame)
             case Kind.SETTINGS:
                 self.count_control()
+                if frame.flags & ACK and frame.payload:  # RFC 9113 §6.5
+                    raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "an answer to SETTINGS that has settings")
                 return self._strip_settings(frame)
-            case Kind.PING:
+            case Kind.PING | Kind.PRIORITY:
                 self.count_control()
             case Kind.WINDOW_UPDATE:
                 self.window_updates -= 1
@@ -322,7 +326,7 @@ class FrameReader:
                     self.count_control()
             case Kind.RST_STREAM | Kind.GOAWAY:
                 pass
-            case _:  # RFC 9113 §5.3.2: PRIORITY is deprecated; §4.1: unknown frames are to be ignored
+            case _:  # RFC 9113 §4.1: unknown frames are to be ignored
                 self.count_control()
                 return None
         return frame

@@ -62,7 +62,12 @@ class HeaderDecoder(hpack.Decoder):
         self.fields: Fields | None = None
 
     def decode(self, data: bytes, raw: bool = False) -> Iterable[hpack.HeaderTuple]:
-        headers = list(super().decode(data, raw=True))
+        try:
+            headers = list(super().decode(data, raw=True))
+        except hpack.OversizedHeaderListError:
+            raise  # which the library takes for an attack
+        except hpack.HPACKError as error:  # RFC 9113 §4.3: the library would say PROTOCOL_ERROR
+            raise Http2ConnectionError(ErrorCode.COMPRESSION_ERROR, f"{type(error).__name__}: {error}"[:256]) from None
         size = sum(len(name) + len(value) + 32 for name, value in headers)  # RFC 9113 §6.5.2
         self.fields = None
         if size <= self._limits.max_head_size and len(headers) <= self._limits.max_headers:
@@ -145,8 +150,12 @@ class H2Adapter:
                 block += part.data  # type: ignore[attr-defined]  # HEADERS and CONTINUATION have it
                 rest = rest[9 + length :]
             self._decoder.decode(bytes(block))
-        except (hpack.HPACKError, hyperframe.exceptions.HyperframeError) as error:
-            raise Http2ConnectionError(ErrorCode.COMPRESSION_ERROR, f"{type(error).__name__}: {error}"[:256]) from None
+        except hpack.OversizedHeaderListError as error:
+            raise Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, str(error)[:256]) from None
+        except hyperframe.exceptions.InvalidPaddingError:  # RFC 9113 §6.2
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a frame is shorter than its padding") from None
+        except hyperframe.exceptions.HyperframeError as error:  # §4.2
+            raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, str(error)[:256]) from None
 
     @property
     def fields(self) -> Fields | None:
@@ -161,8 +170,10 @@ class H2Adapter:
         return self._h2.highest_inbound_stream_id
 
     def was_opened(self, stream_id: int) -> bool:
-        """Whether either side has ever opened a stream of this number, or a later one."""
-        return 0 < stream_id <= max(self._h2.highest_inbound_stream_id, self._h2.highest_outbound_stream_id)
+        """Whether the side whose number it is has ever opened a stream of this number, or a later one."""
+        is_ours = stream_id % 2 == self._h2.config.client_side  # RFC 9113 §5.1.1
+        highest = self._h2.highest_outbound_stream_id if is_ours else self._h2.highest_inbound_stream_id
+        return 0 < stream_id <= highest
 
     @property
     def max_streams(self) -> int:

@@ -6,14 +6,17 @@ Rules:
    :class:`Http2ConnectionError`, and ends it.
 2. The connection's window is given back as bytes come, a stream's as the application takes: so one stream that nobody
    reads stops no other (RFC 9113 §5.2).
-3. What comes for a stream that has ended was on its way: it is dropped, up to the window that the stream still had.
+3. What comes for a stream that we have ended was on its way: it is dropped, up to the window that the stream still had.
+   A client that sends more on a stream which it has ended itself is told, once, with RST_STREAM (RFC 9113 §5.1).
 """
 
 from __future__ import annotations
 
 import struct
+from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
+from ..._wire.handshake import MalformedRequest, split_pseudo_headers
 from .frame_reader import END_STREAM, PADDED, SMALL_DATA, ErrorCode, Http2ConnectionError, Kind, frame_header
 from .sender import DEFAULT_WINDOW, MAX_WINDOW
 from .stream import StreamReset
@@ -27,7 +30,11 @@ if TYPE_CHECKING:
 CONNECTION_WINDOW = 2**20  # bytes
 _HALF_WINDOW = CONNECTION_WINDOW // 2
 
+_REMEMBERED_ENDS = 1000
+_REMEMBERED_GAPS = 100
+
 _LONG = struct.Struct(">L")
+_PRIORITY_SIZE = 5
 
 
 class Listener(Protocol):
@@ -59,12 +66,14 @@ class Receiver:
     """
 
     __slots__ = (
+        "_ended_by_client",
         "_frame_reader",
         "_h2",
         "_is_client",
         "_late",
         "_listener",
         "_sender",
+        "_skipped",
         "_window",
         "peer_window",
         "streams",
@@ -80,6 +89,8 @@ class Receiver:
         self._is_client = is_client
         self._window = CONNECTION_WINDOW  # what the peer may still send
         self._late = 0  # bytes that may still come for streams that have ended
+        self._ended_by_client: dict[int, None] = {}  # the newest streams, but those that we have reset
+        self._skipped: deque[range] = deque(maxlen=_REMEMBERED_GAPS)  # of numbers that the client has left out
         self.peer_window = DEFAULT_WINDOW
         self.streams: dict[int, Http2Stream] = {}
         sender.control(window_update(0, CONNECTION_WINDOW - DEFAULT_WINDOW))
@@ -99,6 +110,8 @@ class Receiver:
                 self._on_reset(frame)
             case Kind.GOAWAY:
                 self._on_goaway(frame)
+            case Kind.PRIORITY:
+                self._on_priority(frame)
             case _:
                 settings = self._h2.receive(frame.wire)
                 self._sender.control(self._h2.take())
@@ -115,9 +128,14 @@ class Receiver:
         """End a stream for a reason of its own; ``by_peer``: the peer made us do it, which is counted."""
         if by_peer:
             self._frame_reader.count_reset()
-        self._sender.control(self._h2.send_reset(stream.id, code))
+        self.send_reset(stream, code)
         self._sender.forget(stream)
         stream.fail(StreamReset(code, text))
+
+    def send_reset(self, stream: Http2Stream, code: int) -> None:
+        """Send RST_STREAM for a stream that has not ended."""
+        self._ended_by_client.pop(stream.id, None)
+        self._sender.control(self._h2.send_reset(stream.id, code))
 
     # ---- DATA and its windows ----
 
@@ -139,6 +157,8 @@ class Receiver:
         if stream is None or stream.remote_ended or stream.awaits_answer or size > stream.receive_window:
             self._on_ill_data(stream, stream_id, size)
             return
+        if stream.content_left is not None and not self._take_content(stream, len(data)):
+            return
         cost = 0
         if size < SMALL_DATA:
             cost = SMALL_DATA - size
@@ -154,6 +174,7 @@ class Receiver:
             self._late -= size
             if self._late < 0:
                 raise Http2ConnectionError(ErrorCode.STREAM_CLOSED, "DATA for a stream that has ended")
+            self._answer_if_ended(stream_id)
         elif stream.remote_ended:
             self._on_data_after_end(stream, size)
         elif stream.awaits_answer:
@@ -167,12 +188,39 @@ class Receiver:
             self.reset(stream, ErrorCode.STREAM_CLOSED, "DATA after its end", by_peer=True)
         elif stream.receive_window < 0:  # else the stream was reset, and this was on its way
             raise Http2ConnectionError(ErrorCode.STREAM_CLOSED, "DATA for a stream that was reset")
+        else:
+            self._answer_if_ended(stream.id)
+
+    def _take_content(self, stream: Http2Stream, size: int) -> bool:
+        """Count DATA of a request that has told its length; False: it was too much (RFC 9113 §8.1.1)."""
+        assert stream.content_left is not None
+        stream.content_left -= size
+        if stream.content_left < 0:
+            self.reset(stream, ErrorCode.PROTOCOL_ERROR, "more DATA than its Content-Length", by_peer=True)
+        return stream.content_left >= 0
 
     def _check_not_idle(self, stream_id: int) -> None:
-        if not self._h2.was_opened(stream_id):  # RFC 9113 §5.1
+        # RFC 9113 §5.1; §5.1.1: a number that was left out cannot be used any more.
+        if not self._h2.was_opened(stream_id) or any(stream_id in skipped for skipped in self._skipped):
             raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a frame for a stream that was never opened")
 
+    def _answer_if_ended(self, stream_id: int) -> None:
+        """Answer DATA or HEADERS for a stream that the client has ended itself; else they were on their way."""
+        if stream_id in self._ended_by_client:
+            del self._ended_by_client[stream_id]  # RFC 9113 §5.4.2: once
+            self._sender.control(rst_stream(stream_id, ErrorCode.STREAM_CLOSED))
+
+    def _note_end(self, stream_id: int) -> None:
+        if not self._is_client:
+            self._ended_by_client[stream_id] = None
+            if len(self._ended_by_client) > _REMEMBERED_ENDS:
+                del self._ended_by_client[next(iter(self._ended_by_client))]
+
     def _end_remotely(self, stream: Http2Stream) -> None:
+        if stream.content_left:
+            self.reset(stream, ErrorCode.PROTOCOL_ERROR, "less DATA than its Content-Length", by_peer=True)
+            return
+        self._note_end(stream.id)
         self._h2.receive_end(stream.id)
         stream.finish()
 
@@ -220,24 +268,36 @@ class Receiver:
             self._h2.receive(frame.wire)
             stream.take_headers(self._h2.fields, ended=ended)
         elif not self._is_client and (frame.stream_id > self._h2.newest_of_peer or not frame.stream_id):
-            self._h2.receive(frame.wire)
-            self._listener.opened(frame.stream_id, self._h2.fields, ended=ended)
+            self._open(frame, ended=ended)
         else:
             self._h2.decode(frame.wire)
             self._on_trailers(stream, frame.stream_id, ended=ended)
+
+    def _open(self, frame: Frame, *, ended: bool) -> None:
+        newest = self._h2.newest_of_peer
+        first = newest + 2 if newest else 1
+        self._h2.receive(frame.wire)
+        if frame.stream_id > first:
+            self._skipped.append(range(first, frame.stream_id, 2))
+        if ended:
+            self._note_end(frame.stream_id)
+        self._listener.opened(frame.stream_id, self._h2.fields, ended=ended)
 
     def _on_trailers(self, stream: Http2Stream | None, stream_id: int, *, ended: bool) -> None:
         """Take headers that follow all that a WebSocket looks at."""
         if stream is None:
             self._check_not_idle(stream_id)
+        if stream is None or stream.both_ended:
+            self._answer_if_ended(stream_id)
             self._frame_reader.count_control()
         elif stream.remote_ended:
-            if not stream.local_ended:
-                self.reset(stream, ErrorCode.STREAM_CLOSED, "HEADERS after its end", by_peer=True)
-        elif ended:
-            self._end_remotely(stream)
-        else:  # RFC 9113 §8.1
+            self.reset(stream, ErrorCode.STREAM_CLOSED, "HEADERS after its end", by_peer=True)
+        elif not ended:  # RFC 9113 §8.1
             self.reset(stream, ErrorCode.PROTOCOL_ERROR, "trailers that do not end the stream", by_peer=True)
+        elif not _are_trailers(self._h2.fields or []):
+            self.reset(stream, ErrorCode.PROTOCOL_ERROR, "malformed trailers", by_peer=True)
+        else:
+            self._end_remotely(stream)
 
     def _on_reset(self, frame: Frame) -> None:
         if len(frame.payload) != _LONG.size:
@@ -247,6 +307,7 @@ class Receiver:
             self._check_not_idle(frame.stream_id)
             self._frame_reader.count_control()
             return
+        self._note_end(frame.stream_id)
         self._h2.receive(frame.wire)
         # HAProxy resets every stream that it has ended, which is no reason for a client to distrust it.
         if not stream.local_ended and not (self._is_client and stream.remote_ended):
@@ -256,6 +317,18 @@ class Receiver:
             self._frame_reader.counts.streams_refused += 1
         self._sender.forget(stream)
         stream.was_reset(code)
+
+    def _on_priority(self, frame: Frame) -> None:
+        # RFC 9113 §6.3; what it says is deprecated (§5.3.2).
+        if not frame.stream_id:
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a PRIORITY for no stream")
+        if len(frame.payload) == _PRIORITY_SIZE:
+            return
+        text = "a PRIORITY of a wrong size"
+        stream = self.streams.get(frame.stream_id)
+        if stream is None or stream.both_ended:  # a stream that is not open cannot be reset
+            raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, text)
+        self.reset(stream, ErrorCode.FRAME_SIZE_ERROR, text, by_peer=True)
 
     def _on_goaway(self, frame: Frame) -> None:
         if len(frame.payload) < 2 * _LONG.size:
@@ -270,6 +343,20 @@ class Receiver:
                     self._sender.forget(stream)
                     stream.fail(StreamReset(code, "the server goes away", retryable=True))
         self._listener.went_away(last, code)
+
+
+def _are_trailers(fields: Fields) -> bool:
+    """Tell whether a header block may be trailers: no pseudo headers, and the rules of all fields (RFC 9113 §8.1)."""
+    try:
+        split_pseudo_headers(fields, frozenset())
+    except MalformedRequest:
+        return False
+    return True
+
+
+def rst_stream(stream_id: int, code: int) -> bytes:
+    """Write a RST_STREAM frame (RFC 9113 §6.4)."""
+    return frame_header(_LONG.size, Kind.RST_STREAM, 0, stream_id) + _LONG.pack(code)
 
 
 def window_update(stream_id: int, increment: int) -> bytes:

@@ -97,6 +97,7 @@ class Http2Stream(Transport):
         awaits_answer: whether this is a request of ours that has no answer yet.
         answer: the headers of the answer, None before; empty if they were larger than allowed.
         answered: whether a server has answered.
+        content_left: bytes that are still to come by the Content-Length of a request, None if it has none.
         local_ended: whether our END_STREAM has gone.
         remote_ended: whether the peer's has come, or the stream was reset.
     """
@@ -119,6 +120,7 @@ class Http2Stream(Transport):
         "answer",
         "answered",
         "awaits_answer",
+        "content_left",
         "has_input",
         "id",
         "local_ended",
@@ -145,6 +147,7 @@ class Http2Stream(Transport):
         self.awaits_answer = False
         self.answer: Fields | None = None
         self.answered = False
+        self.content_left: int | None = None
         self._interim = 0
         self.local_ended = False
         self.remote_ended = False
