@@ -45,6 +45,7 @@ from ._server.server import serve_websocket as serve_websocket
 from ._server.server import wrap_server_stream as wrap_server_stream
 from ._server.service import Handler as Handler
 from ._server.service import HTTPHandler as HTTPHandler
+from ._util.nursery import BackgroundNursery as BackgroundNursery
 from ._websocket.base import ReadyState as ReadyState
 from ._websocket.broadcast import BroadcastResult as BroadcastResult
 from ._websocket.broadcast import broadcast as broadcast

@@ -139,6 +139,15 @@ async def test_a_person_is_told_what_the_server_did() -> None:
     ]
 
 
+def test_calls_go_both_ways_over_one_websocket() -> None:
+    assert run("json_rpc.py").splitlines() == [
+        "welcome to version 1",
+        "gave up: True",
+        "1 + 2 is 3",
+        "there is no method 'divide'",
+    ]
+
+
 def test_a_connection_is_watched() -> None:
     with serving("echo_server.py") as (url, _):
         assert run("watching.py", url).splitlines() == [

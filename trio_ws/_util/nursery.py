@@ -1,4 +1,4 @@
-"""A nursery for tasks that are nobody's business but ours."""
+"""A nursery for tasks in the background of a block."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 class BackgroundNursery:
     """A nursery whose tasks are cancelled when its block is left, and which never wraps what the block raised.
 
-    Rules:
+    ``async with BackgroundNursery() as nursery:`` gives a ``trio.Nursery``. It is for a scope that is built on a
+    WebSocket, with tasks in the background that its user need not know of: a reader, say. All scopes of this library
+    are made so.
 
-    1. The tasks in it never raise: what goes wrong is noted on the connection. So at most one exception can come out,
-       the block's own, and it comes out as it is: same object, same context.
-    2. Cancellation from outside comes out as one bare ``Cancelled``.
-    3. What a task raised all the same comes out, bare if it is the only one: Ctrl-C in a handler, or a bug of ours.
+    * What the block raises comes out as it is: same object, same context, in no ExceptionGroup.
+    * A cancellation from outside comes out as one bare ``Cancelled``.
+    * What a task raises cancels the block and comes out, bare if it is the only one.
+
+    Leaving the block waits until the tasks have ended.
     """
 
     __slots__ = ("_manager", "_nursery")
