@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 # answers messages as they come is never interrupted, short enough that a ping to one that is busy is answered soon.
 HANDOVER_DELAY = 0.01
 
+# Passes of the scheduler in which all that lies in a socket comes up through any pile of streams. Who ends a connection
+# because of the clock waits so long: the process may have stood still, and what it waits for came meanwhile.
+INPUT_PASSES = 16
+
 
 class Transport(abc.ABC):
     """A byte stream whose only waiting is for input and for room.
@@ -47,6 +51,12 @@ class Transport(abc.ABC):
     @abc.abstractmethod
     def unsent(self) -> int:
         """Bytes that were written and that the layer below has not taken."""
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were written and that the peer's system has not acknowledged, where that can be told; else
+        :attr:`unsent`."""
+        return self.unsent
 
     @property
     def congested(self) -> bool:

@@ -696,7 +696,7 @@ async def test_the_end_of_tcp_after_both_closes_is_no_error(autojump_clock: Mock
         peer.close()
         await wait_all_tasks_blocked()
         peer.transport.write_eof()
-        websocket._connection._read()  # as a receiver does that was woken together with the attendant
+        websocket._connection.read_now()  # as a receiver does that was woken together with the attendant
         assert await websocket.wait_closed() == CloseInfo(1000, "", was_clean=True)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,8 +17,8 @@ from trio_ws import ConnectionClosedError, Keepalive, Limits, ReadyState
 from trio_ws.testing import PartialWriteStream
 
 from ..raw_peer import RawPeer
-from ..serving import until
-from .links import URL, link
+from ..serving import LOCALHOST, serving, until
+from .links import CARRIERS, URL, link, linked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -186,6 +188,150 @@ async def test_a_frame_of_16_mebibytes_that_takes_long_to_send_kills_nothing(
         await server.send("thanks")
         assert await client.receive() == "thanks"
         nursery.cancel_scope.cancel()
+
+
+# ---- a process that stood still ----
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("receiving", [True, False], ids=["receiving", "idle"])
+async def test_a_peer_that_answered_while_the_process_stood_still_is_kept(
+    carrier: str, receiving: bool, mock_clock: MockClock
+) -> None:
+    """The clock is far behind the deadline, and both ends of the connection are in this process."""
+    mock_clock.autojump_threshold = 0.005
+    async with linked(carrier, keepalive=KEEPALIVE) as (client, server), trio.open_nursery() as nursery:
+        if receiving:
+            nursery.start_soon(client.receive)
+            nursery.start_soon(server.receive)
+        for standstill in (19, 21, 39.99, 40, 40.05, 41, 1000):
+            await trio.sleep(30)  # a ping is on its way some of the time
+            mock_clock.jump(standstill)
+            await trio.sleep(1)
+            assert client.ready_state is server.ready_state is ReadyState.OPEN, standstill
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("receiving", [True, False], ids=["receiving", "idle"])
+@pytest.mark.parametrize("late", [0.0, 0.05, 1000])
+async def test_a_pong_that_lies_in_the_stream_when_time_is_up_counts(
+    receiving: bool, late: float, mock_clock: MockClock
+) -> None:
+    mock_clock.autojump_threshold = 0
+    for _ in range(10):  # tasks run in any order
+        async with to_a_raw_peer() as (websocket, peer), trio.open_nursery() as nursery:
+            if receiving:
+                nursery.start_soon(websocket.receive)
+            await trio.sleep(30)
+            assert websocket.statistics().pings_sent == 1
+            await peer.send(TextMessage(""))  # it lies in the stream: nothing of ours has run since
+            mock_clock.jump(10 + late)
+            if not receiving:
+                assert await websocket.receive() == ""
+            await trio.sleep(1)
+            assert websocket.ready_state is ReadyState.OPEN
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_that_is_dead_is_found_after_the_process_stood_still(mock_clock: MockClock) -> None:
+    mock_clock.autojump_threshold = 0
+    async with to_a_raw_peer() as (websocket, _):
+        await trio.sleep(30)
+        mock_clock.jump(1000)
+        started = trio.current_time()
+        with pytest.raises(ConnectionClosedError):
+            await websocket.receive()
+        assert trio.current_time() - started == pytest.approx(20, abs=0.1)  # the time to answer, once more
+        assert websocket.statistics().pings_sent == 2
+
+
+# ---- a peer that takes nothing while the application does not read ----
+
+SMALL = Limits(receive_buffer=10_000, max_message_size=None)
+
+
+@pytest.mark.parametrize("carrier", [carrier for carrier in CARRIERS if carrier != "memory"])  # that takes everything
+async def test_two_that_only_send_are_given_up(carrier: str, mock_clock: MockClock) -> None:
+    """Neither reads, so neither answers, and what both have to say fills every buffer between them."""
+    mock_clock.autojump_threshold = 0.05
+    limits = Limits(receive_buffer=10_000, h2_stall_timeout=10_000)
+    async with linked(carrier, keepalive=KEEPALIVE, limits=limits, compression=None) as (client, server):
+        ended: list[float] = []
+
+        async def send(websocket: trio_ws.WebSocket) -> None:
+            with pytest.raises(ConnectionClosedError):
+                while True:
+                    await websocket.send(bytes(2**16))
+            ended.append(trio.current_time() - started)
+
+        started = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send, client)
+            nursery.start_soon(send, server)
+        assert 39.9 <= ended[0] <= 41
+        causes = [str(end._connection.protocol.failure) for end in (client, server)]
+        assert "the peer takes nothing of what it is sent" in causes
+
+
+async def test_a_peer_that_sent_much_and_takes_nothing_is_given_up(autojump_clock: MockClock) -> None:
+    async with to_a_raw_peer(trio.testing.lockstep_stream_pair, limits=SMALL) as (websocket, peer):
+        await peer.send(TextMessage("x" * 20_000))
+        await trio.sleep(100)  # nothing of ours waits: the clock stands still
+        assert websocket.statistics().backpressured
+        started = trio.current_time()
+        with pytest.raises(ConnectionClosedError) as caught:
+            while True:
+                await websocket.send(bytes(2**16))
+        assert trio.current_time() - started == pytest.approx(40, abs=0.1)
+        assert "takes nothing" in str(caught.value.__cause__)
+        assert await websocket.receive() == "x" * 20_000
+
+
+async def test_a_peer_that_takes_a_little_now_and_then_is_kept(autojump_clock: MockClock) -> None:
+    async with to_a_raw_peer(trio.testing.lockstep_stream_pair, limits=SMALL) as (websocket, peer):
+        await peer.send(TextMessage("x" * 20_000))
+        await websocket.send(bytes(MEBIBYTE))
+        for _ in range(15):
+            await trio.sleep(39)
+            assert websocket.ready_state is ReadyState.OPEN
+            for _ in range(2**16 // 2**12):
+                await peer.stream.receive_some(2**12)
+        await trio.sleep(41)
+        assert websocket.ready_state is ReadyState.CLOSED
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell how much it holds")
+async def test_what_the_system_holds_of_ours_counts_as_well(mock_clock: MockClock) -> None:
+    """A slow peer takes bytes for long before the system says that there is room for more."""
+    mock_clock.autojump_threshold = 0.005
+
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        async with request.accept() as websocket:
+            opened.append(websocket)
+            with pytest.raises(ConnectionClosedError):
+                await websocket.send(bytes(2**24))
+                await websocket.send(bytes(2**24))
+
+    opened: list[trio_ws.WebSocket] = []
+    serve = partial(trio_ws.serve_websocket, handler, LOCALHOST, 0, compression=None, keepalive=KEEPALIVE)
+    async with serving(serve) as server:
+        sock = trio.socket.socket()
+        sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 2**16)  # it tells of little room, too
+        await sock.connect((LOCALHOST, server.port))
+        stream = trio.SocketStream(sock)
+        peer = RawPeer(stream, is_client=True)
+        await peer.connect()
+        await trio.sleep(1)
+        (websocket,) = opened
+        buffered = websocket.buffered_amount
+        for _ in range(5):
+            await stream.receive_some(2**17)
+            await trio.sleep(30)
+            assert websocket.ready_state is ReadyState.OPEN
+        assert websocket.buffered_amount - buffered < 100  # nothing has gone to the system, and a few pings wait
+        await trio.sleep(81)
+        assert websocket.ready_state is ReadyState.CLOSED
+        await stream.aclose()
 
 
 # ---- a busy application ----

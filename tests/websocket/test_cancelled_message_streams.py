@@ -56,7 +56,7 @@ async def cancel_as_it_comes(websocket: WebSocket, arrive: Callable[[], object],
             await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
         arrive()
-        websocket._connection._read()
+        websocket._connection.read_now()
 
 
 @every_next_call
@@ -135,7 +135,7 @@ async def test_a_receiver_that_waits_already_gets_the_message(autojump_clock: Mo
             await wait_all_tasks_blocked()
             scope.cancel()
             peer.transport.write(wire)
-            websocket._connection._read()
+            websocket._connection.read_now()
             await wait_all_tasks_blocked()
             peer.transport.write(fragment(b"le", fin=True))
             await wait_all_tasks_blocked()

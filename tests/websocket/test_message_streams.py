@@ -475,7 +475,7 @@ async def test_one_step_inflates_a_mebibyte_and_a_message_at_most(autojump_clock
         await wait_all_tasks_blocked()
         frames = b"".join(client._connection.protocol.encode_message(bytes(2**20), True) for _ in range(20))
         client._connection.transport.write(frames)
-        server._connection._read()
+        server._connection.read_now()
         assert server.statistics().messages_received == 1  # of those that came in the same read
         for _ in range(20):
             assert await server.receive() == bytes(2**20)

@@ -9,6 +9,8 @@ Rules:
    when there is something to read is left alone until then.
 3. A half-closed connection, one that has sent Close and still gives what comes, is ended when the peer has been silent
    for ``close_timeout``. Every other closing is bounded as a whole.
+4. Before it ends a connection because of the clock it has everything read that has come: the process may have stood
+   still, and the peer answered meanwhile.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import trio
 
 from .._close import INTERNAL_ERROR
 from .._exceptions import RemoteProtocolError
+from .._transport import INPUT_PASSES
 from .._wire.protocol import State
 from .keepalive import Verdict
 
@@ -31,6 +34,11 @@ if TYPE_CHECKING:
 # Seconds to wait for the peer's END_STREAM after both Close frames.
 CLIENT_STREAM_LINGER = 0.25  # it comes with the server's Close or right behind it
 SERVER_STREAM_LINGER = 0.1  # it answers ours, or never comes
+
+_FAILURES = {
+    Verdict.SILENT: "no answer to a keepalive ping",
+    Verdict.STUCK: "the peer takes nothing of what it is sent",
+}
 
 logger = logging.getLogger("trio_ws.connection")
 
@@ -119,13 +127,15 @@ class Attendant:
             # No scope around all of this, nor a coroutine for each part: memory that an idle connection would hold.
             while connection.can_receive():
                 deadline, read = self._plan()
+                if deadline <= trio.current_time():
+                    await self._look_at_input(shield=shield)
+                    self._end_if_overdue()
+                    continue
                 # As _wait(), which it does not call, for the same reason.
                 with trio.CancelScope(deadline=deadline, shield=shield):
                     await (connection.read_more() if read else self._park())
-                if read and (connection.received or connection.assembler.unclaimed is not None):
-                    # Somebody will come for it, and may go on reading.
-                    connection.wake_receiver()
-                    self.arm()
+                if read:
+                    self._hand_on()
             await self._while_closing(shield=shield)
         # A bug of ours or of a transport's ends this connection, and nothing else.
         except Exception as error:
@@ -148,49 +158,86 @@ class Attendant:
         self._parked = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(abort)
 
-    def _plan(self) -> tuple[float, bool]:
-        """Decide until when to wait, and whether to read meanwhile."""
+    def _hand_on(self) -> None:
+        """Wake a receiver if there is something for it; it may go on reading."""
         connection = self._connection
-        now = trio.current_time()
-        deadline = self._check_keepalive(now) if connection.is_open() else self._check_silence(now)
+        if connection.received or connection.assembler.unclaimed is not None:
+            connection.wake_receiver()
+            self.arm()
+
+    def _plan(self) -> tuple[float, bool]:
+        """Decide until when to wait, and whether to read meanwhile; when that has passed, the peer may be given up."""
+        connection = self._connection
+        deadline = self._look_at_clock()[1] if connection.is_open() else self._silence_deadline()
         if self._reads and (connection.reading or connection.stalled):
             self.relieved, self._reads = True, False
         return deadline, self._reads and connection.can_receive()
 
-    def _check_keepalive(self, now: float) -> float:
-        """Ping a peer that is silent, give up one that does not answer; return when to look again."""
-        connection = self._connection
-        connection.keepalive.overhear(connection.transport.heard_at)
-        verdict, again_at = connection.keepalive.look(now)
-        if verdict is Verdict.ASK and not connection.transport.ask():
+    def _look_at_clock(self) -> tuple[Verdict, float]:
+        """Ping a peer that is silent; return whether it is to be given up, and when to look again."""
+        connection, transport = self._connection, self._connection.transport
+        stuck_since = self._stuck_since()
+        connection.keepalive.overhear(transport.heard_at)
+        listening = transport.multiplexed or not connection.stalled
+        now = trio.current_time()
+        verdict, again_at = connection.keepalive.look(now, listening=listening, stuck_since=stuck_since)
+        if verdict is Verdict.ASK and listening and not transport.ask():
             connection.send_ping(None)
-        elif verdict is Verdict.GIVE_UP:
-            connection.fail(RemoteProtocolError("no answer to a keepalive ping", INTERNAL_ERROR))
-            connection.close_deadline = now  # it will not answer a Close either
-        return again_at
+        return verdict, again_at
 
-    def _check_silence(self, now: float) -> float:
-        """End a half-closed connection whose peer sends neither messages nor its Close (rule 3)."""
+    def _stuck_since(self) -> float | None:
+        """Tell since when neither side has taken a byte, if nobody reads and some wait for the peer."""
+        connection, outbox = self._connection, self._connection.outbox
+        if not outbox.buffered:
+            return None
+        outbox.look_at_progress()
+        return max(outbox.waiting_since, connection.keepalive.paused_at) if connection.stalled else None
+
+    def _silence_deadline(self) -> float:
+        """Tell until when a half-closed connection waits for its peer's messages and its Close (rule 3)."""
         connection = self._connection
-        if connection.stalled:
-            return math.inf
-        deadline = connection.keepalive.heard_at + connection.close_timeout
-        if now >= deadline:
-            connection.lose(
-                trio.TooSlowError(f"the peer did not close within {connection.close_timeout:g} s (close_timeout)")
-            )
-        return deadline
+        alive_at = self._stuck_since() if connection.stalled else connection.keepalive.heard_at
+        return math.inf if alive_at is None else alive_at + connection.close_timeout
+
+    async def _look_at_input(self, *, shield: bool) -> None:
+        """Understand what has come, or have the task do so that reads (rule 4)."""
+        connection = self._connection
+        with trio.CancelScope(shield=shield):
+            for _ in range(INPUT_PASSES):
+                if not connection.reading and not connection.stalled and self._expects_input():
+                    connection.read_now()
+                await trio.lowlevel.checkpoint()
+        self._hand_on()
+
+    def _end_if_overdue(self) -> None:
+        connection = self._connection
+        if connection.is_open():
+            verdict, _ = self._look_at_clock()
+            if verdict in _FAILURES:
+                connection.fail(RemoteProtocolError(_FAILURES[verdict], INTERNAL_ERROR))
+                connection.close_deadline = trio.current_time()  # it will not answer a Close either
+        elif connection.can_receive() and trio.current_time() >= self._silence_deadline():
+            seconds = f"{connection.close_timeout:g} s"
+            connection.lose(trio.TooSlowError(f"the peer did not close within {seconds} (close_timeout)"))
 
     async def _while_closing(self, *, shield: bool) -> None:
         connection, protocol = self._connection, self._connection.protocol
+        looked = False
         while protocol.state is not State.LOST and (connection.outbox.buffered or self._expects_close()):
             if trio.current_time() >= connection.close_deadline:
-                break
+                if looked:
+                    break
+                looked = True
+                await self._look_at_input(shield=shield)
+                continue
             await self._wait(connection.close_deadline, read=self._expects_close(), shield=shield)
         else:
             if protocol.state is not State.LOST and not connection.ended:
                 await self._end_transport(shield=shield)
         connection.end()
+
+    def _expects_input(self) -> bool:
+        return self._connection.can_receive() or self._expects_close()
 
     def _expects_close(self) -> bool:
         protocol = self._connection.protocol

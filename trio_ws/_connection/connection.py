@@ -336,9 +336,9 @@ class Connection(Lifecycle):
                 await self.transport.wait_readable()
         finally:
             self.reading -= 1
-        self._read()
+        self.read_now()
 
-    def _read(self) -> None:
+    def read_now(self) -> None:
         """Understand what is here."""
         if self.ended:
             return
@@ -348,9 +348,9 @@ class Connection(Lifecycle):
             self.understand(data)
 
     def _read_whole(self) -> str | bytes | None:
-        """Do as :meth:`_read` for a receiver that finds the inbox empty: a message that came alone spares it that."""
+        """Do as :meth:`read_now` for a receiver that finds the inbox empty: one that came alone is not put there."""
         if self._more or self._inbox or self.protocol.state is not OPEN:
-            self._read()
+            self.read_now()
         elif data := self._take_input():
             message = self.protocol.take_whole(data)
             if message is None:
@@ -398,7 +398,7 @@ class Connection(Lifecycle):
         if self._inbox_size >= self._receive_limit:
             self.stalled = True
             self._low_mark = self._receive_limit / 2
-            self.keepalive.stop()
+            self.keepalive.pause(self._now())
         elif self._multiplexed and not self._more:
             self._give_back()
 

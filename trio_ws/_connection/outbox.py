@@ -40,6 +40,9 @@ class Outbox:
         nursery: where the flusher runs.
         moved: called when some of what waited has gone, and more waits.
         flushed: called when everything that waited has gone.
+
+    Attributes:
+        waiting_since: when what waits began to, or some of it last went.
     """
 
     __slots__ = (
@@ -56,9 +59,11 @@ class Outbox:
         "_size",
         "_space",
         "_transport",
+        "_unacknowledged",
         "bytes_sent",
         "calm",
         "held",
+        "waiting_since",
     )
 
     def __init__(
@@ -84,6 +89,8 @@ class Outbox:
         self._space = Waiters()
         self.held: bool = False  # a message is going in pieces
         self.calm: bool = True  # nothing waits here, and nobody: a sender need not look further
+        self._unacknowledged: float = -math.inf  # when that was last looked at
+        self.waiting_since: float = -math.inf
         self.bytes_sent: int = 0
 
     @property
@@ -133,6 +140,19 @@ class Outbox:
         """Let everyone go who waits: the connection is not open any more."""
         self._senders.unpark_all()
         self._space.unpark_all()
+
+    def look_at_progress(self) -> None:
+        """Note if the peer's system has acknowledged some of what waits since the last call.
+
+        The system tells that there is room only when there is much, which can take a slow peer long.
+        """
+        before, self._unacknowledged = self._unacknowledged, self._transport.unacknowledged
+        if self._unacknowledged < before:
+            self._note_progress()
+
+    def _note_progress(self) -> None:
+        self.waiting_since = trio.current_time()
+        self._moved()
 
     def write(self, frame: bytes) -> None:
         """Send a frame."""
@@ -195,6 +215,8 @@ class Outbox:
     def _see_to_flushing(self) -> None:
         if not self._flushing:
             self._flushing = True
+            self.waiting_since = trio.current_time()
+            self._unacknowledged = -math.inf
             self._frames = deque()
             self.calm = False
             self._nursery.start_soon(self._flush)
@@ -214,7 +236,8 @@ class Outbox:
                     break
                 await self._transport.drain()
                 if self._transport.unsent < waiting and self.buffered:
-                    self._moved()
+                    self._unacknowledged = -math.inf  # or the next look would take this for progress made since
+                    self._note_progress()
         self._flushing = False
         self._frames = _NO_FRAMES
         self.let_next_in()

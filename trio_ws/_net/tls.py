@@ -85,6 +85,10 @@ class TLSTransport(Transport):
         return self._below.unsent + len(self._unencrypted)
 
     @property
+    def unacknowledged(self) -> int:
+        return self._below.unacknowledged + len(self._unencrypted)
+
+    @property
     def congested(self) -> bool:
         return self._below.congested or bool(self._unencrypted)
 

@@ -6,12 +6,17 @@ import contextlib
 import functools
 import socket
 import struct
+import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 from .._transport import Transport
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -57,6 +62,14 @@ def limit_unsent(sock: socket.socket, size: int) -> None:
     """
     if _TCP_NOTSENT_LOWAT is not None:
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, size)
+
+
+def _held_by_system(sock: socket.socket) -> int:
+    """Tell how many bytes the system has taken and the peer's has not acknowledged; 0 where it does not say."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # the peer may be gone already
+            return int(struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0])
+    return 0
 
 
 def _plain_address(address: object) -> object:
@@ -130,6 +143,10 @@ class SocketTransport(Transport):
     @property
     def remote_address(self) -> object:
         return self._remote
+
+    @property
+    def unacknowledged(self) -> int:
+        return self.unsent if self._closed else self.unsent + _held_by_system(self._sock)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self.error is not None or self._closed:

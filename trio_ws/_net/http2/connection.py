@@ -150,6 +150,8 @@ class Http2Connection:
                 with trio.CancelScope(deadline=deadline) as self._scope:
                     while not self.ended:
                         await self.reading.attend()
+                if trio.current_time() >= self._next_deadline():
+                    await self.reading.look_at_input()
                 self._look_at_clock()
         # A bug of ours or of a library's ends this connection, and nothing else.
         except Exception as error:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from ..._transport import HANDOVER_DELAY
+from ..._transport import HANDOVER_DELAY, INPUT_PASSES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -175,6 +175,13 @@ class Reading:
             if self.woken and not self.waiting and not self.more:
                 self._own = False
                 self._arm()
+
+    async def look_at_input(self) -> None:
+        """Understand what has come, or have the task do so that has the turn: the clock may be the first to notice."""
+        for _ in range(INPUT_PASSES):
+            if self._reader is None:
+                self._step()
+            await trio.lowlevel.checkpoint()
 
     def _call(self) -> None:
         self._own = True
