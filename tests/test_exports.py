@@ -31,7 +31,10 @@ PROMISED = {
     *("ConnectionClosedLocally", "ProtocolError", "LocalProtocolError", "RemoteProtocolError", "MessageTooBig"),
 }
 SHARED_OPTIONS = ["compression", "limits", "keepalive", "connect_timeout", "close_timeout"]
-CLIENT_OPTIONS = ["dispatcher", "headers", "origin", "ssl_context", *SHARED_OPTIONS, "instruments", "follow_redirects"]
+CLIENT_OPTIONS = [
+    *("dispatcher", "headers", "origin", "ssl_context", *SHARED_OPTIONS, "instruments", "follow_redirects"),
+    *("connect_to", "server_hostname", "source_address"),
+]
 SERVER_ARGUMENTS = [
     *("handler", "host", "port", "ssl_context", "protocols", "origins", "http_handler"),
     *(*SHARED_OPTIONS, "max_connections", "instruments", "task_status"),

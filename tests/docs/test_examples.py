@@ -53,6 +53,13 @@ def test_the_echo_client_talks_to_the_echo_server() -> None:
         assert run("echo_client.py", url) == "hello\n"
 
 
+def test_a_client_connects_to_another_place_than_the_urls() -> None:
+    with serving("echo_server.py") as (url, _):
+        port = url.rstrip("/").rpartition(":")[2]
+        told = run("connect_to.py", "ws://nowhere.invalid/", "127.0.0.1", port)
+    assert told == f"nowhere.invalid at ('127.0.0.1', {port})\nhello\n"
+
+
 def test_two_tasks_send_and_receive() -> None:
     with serving("echo_server.py") as (url, _):
         assert run("two_tasks.py", url) == "0\n1\n2\n3\n4\nstop\n"

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Self
 import trio
 
 from .._exceptions import InvalidHandshake
-from .._net.dial import check_ssl_context, default_ssl_context, dial_tcp, dial_unix, start_tls
+from .._net.dial import (
+    check_address,
+    check_server_hostname,
+    check_ssl_context,
+    default_ssl_context,
+    dial_tcp,
+    dial_unix,
+    start_tls,
+)
 from .._net.http1 import upgrade
 from .._net.http2.connection import Http2Connection
 from .._net.http2.exchange import request_websocket, unanswered
@@ -64,6 +72,9 @@ class ConnectRequest:
         ssl_context: for this connection, in place of the dispatcher's own; None: use that.
         instruments: hooks of the call's, to be told beside the dispatcher's own.
         nursery: where the tasks of the connection run.
+        connect_to: the host and the port to connect to, in place of the dispatcher's own and of the URL's; None: those.
+        server_hostname: whom TLS expects, in place of the dispatcher's own and of the URL's host; None: those.
+        source_address: where to connect from, in place of the dispatcher's own; None: that.
         progress: where to note what is waited for.
     """
 
@@ -73,6 +84,9 @@ class ConnectRequest:
     ssl_context: ssl.SSLContext | None
     instruments: tuple[Instrument, ...]
     nursery: trio.Nursery
+    connect_to: tuple[str, int] | None = None
+    server_hostname: str | None = None
+    source_address: tuple[str, int] | None = None
     progress: Progress = field(default_factory=Progress, compare=False)
 
 
@@ -107,11 +121,16 @@ class Agent(Dispatcher):
         max_concurrent_streams: WebSockets on one connection; fewer if the server says so.
         socket_path: connect to this Unix socket, whatever host the URL names; the URL's host is what the server is
             asked for, and whom a TLS certificate must name.
+        connect_to: connect to this host and port, whatever the URL names, which is still what the server is asked for,
+            and whom a TLS certificate must name.
+        server_hostname: the name that TLS asks for and that the certificate must have, in place of the URL's host.
+        source_address: connect from this address of the machine and this port; port 0 lets the system choose.
         instruments: hooks that hear what happens to every WebSocket that it opens.
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: max_concurrent_streams is below 1.
+        ValueError: max_concurrent_streams is below 1, a host or a port is wrong, or socket_path is passed with
+            connect_to or source_address.
 
     Source: undici's ``Agent`` with ``allowH2``, ``maxConcurrentStreams`` and ``connect``; RFC 8441.
     """
@@ -124,6 +143,9 @@ class Agent(Dispatcher):
         ssl_context: ssl.SSLContext | None = None,
         max_concurrent_streams: int = 100,
         socket_path: str | os.PathLike[str] | None = None,
+        connect_to: tuple[str, int] | None = None,
+        server_hostname: str | None = None,
+        source_address: tuple[str, int] | None = None,
         instruments: Iterable[Instrument] = (),
     ) -> None:
         check_ssl_context(ssl_context)
@@ -137,7 +159,12 @@ class Agent(Dispatcher):
         self._h2_prior_knowledge = h2_prior_knowledge
         self._ssl_context = ssl_context
         self._max_streams = max_concurrent_streams
+        if socket_path is not None and (connect_to is not None or source_address is not None):
+            raise ValueError("connect_to and source_address are for TCP: a Unix socket has no hosts and ports")
         self._socket_path = None if socket_path is None else os.fspath(socket_path)
+        self._connect_to = check_address("connect_to", connect_to)
+        self._server_hostname = check_server_hostname(server_hostname)
+        self._source_address = check_address("source_address", source_address, least_port=0)
         self._instruments = check_instruments(instruments)
         self._counts = Http2Statistics()
         self._scope = BackgroundNursery()
@@ -273,7 +300,7 @@ class Agent(Dispatcher):
         if not request.url.secure:
             return transport
         try:
-            return await start_tls(transport, self._context(request), request.url.host, alpn)
+            return await start_tls(transport, self._context(request), self._name(request), alpn)
         except BaseException:  # cancelled or failed: nothing is left open
             transport.abort()
             raise
@@ -281,15 +308,28 @@ class Agent(Dispatcher):
     def _context(self, request: ConnectRequest) -> ssl.SSLContext:
         return request.ssl_context or self._ssl_context or default_ssl_context()
 
+    def _name(self, request: ConnectRequest) -> str:
+        """Whom TLS expects."""
+        return request.server_hostname or self._server_hostname or request.url.host
+
+    def _target(self, request: ConnectRequest) -> tuple[str, int]:
+        """The host and the port to connect to."""
+        return request.connect_to or self._connect_to or (request.url.host, request.url.port)
+
+    def _source(self, request: ConnectRequest) -> tuple[str, int] | None:
+        """Where to connect from, None if the system chooses."""
+        return request.source_address or self._source_address
+
     def _pool_key(self, request: ConnectRequest) -> tuple[Hashable, ...]:
         """What two requests must have in common to share a connection; a subclass adds what it depends on."""
         url = request.url
-        return (url.secure, url.host, url.port, self._context(request) if url.secure else None)
+        tls = (self._context(request), self._name(request)) if url.secure else None
+        return (url.secure, url.host, url.port, tls, self._target(request), self._source(request))
 
     async def _connect(self, request: ConnectRequest) -> Transport:
-        """Connect to the URL's host and port, before TLS. Cancelled, nothing is left open."""
+        """Connect, before TLS. Cancelled, nothing is left open."""
         if self._socket_path is None:
-            return await dial_tcp(request.url.host, request.url.port)
+            return await dial_tcp(*self._target(request), self._source(request))
         return await dial_unix(self._socket_path)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .._exceptions import HandshakeError, HandshakeRejected, HandshakeTimeout, ProxyTimeout
-from .._net.dial import check_ssl_context, start_tls
+from .._net.dial import check_address, check_server_hostname, check_ssl_context, start_tls
 from .._net.transport import StreamTransport
 from .._options import Compression, Keepalive, Limits, check_names, defaults_of
 from .._util.nursery import BackgroundNursery
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .._websocket.start import Opened
     from .._websocket.websocket import WebSocket
     from .._wire.headers import HeadersLike
+    from .._wire.url import WebSocketURL
 
 
 class ClientKeywords(SharedKeywords, total=False):
@@ -40,6 +41,9 @@ class ClientKeywords(SharedKeywords, total=False):
     origin: str | None
     ssl_context: ssl.SSLContext | None
     follow_redirects: int
+    connect_to: tuple[str, int] | None
+    server_hostname: str | None
+    source_address: tuple[str, int] | None
 
 
 _STRAIGHT = Agent(allow_h2=False)  # never entered, it keeps nothing of a call
@@ -49,9 +53,11 @@ class _Call:
     """One call to open a WebSocket, checked before any I/O; what is missing has the defaults of open_websocket.
 
     Attributes:
+        url: what the caller has asked for.
         handshake: the newest, of those that redirects have led to.
     """
 
+    url: WebSocketURL
     handshake: ClientHandshake
 
     def __init__(self, **options: Unpack[ClientKeywords]) -> None:
@@ -64,6 +70,9 @@ class _Call:
         self.headers = given["headers"]
         self.origin = given["origin"]
         self.follow_redirects = given["follow_redirects"]
+        self.connect_to = check_address("connect_to", given["connect_to"])
+        self.server_hostname = check_server_hostname(given["server_hostname"])
+        self.source_address = check_address("source_address", given["source_address"], least_port=0)
         check_ssl_context(self.ssl_context)
         check_follow_redirects(self.follow_redirects)
         if not isinstance(self.dispatcher, Dispatcher | None):
@@ -79,7 +88,10 @@ class _Call:
         shield: bool,
     ) -> WebSocket:
         """Connect, shake hands, and start the WebSocket in the nursery; ``connect`` takes the dispatcher's place."""
-        redirects = RedirectState(parse_url(url), self.headers, self.origin, self.follow_redirects)
+        self.url = parse_url(url)
+        redirects = RedirectState(self.url, self.headers, self.origin, self.follow_redirects)
+        if self.server_hostname is not None and not self.url.secure and connect is None:
+            raise ValueError(f"server_hostname={self.server_hostname!r} is for wss: {self.url} has no TLS")
         offered = check_protocols(protocols)
         request = ConnectRequest(
             url=redirects.url,
@@ -88,6 +100,9 @@ class _Call:
             ssl_context=self.ssl_context,
             instruments=self.connection.instruments,
             nursery=nursery,
+            connect_to=self.connect_to,
+            server_hostname=self.server_hostname,
+            source_address=self.source_address,
         )
         with trio.move_on_after(self.connect_timeout):
             if connect is not None:
@@ -119,6 +134,8 @@ class _Call:
                 if not redirects.goes_on(rejected):
                     raise
             request = replace(request, url=redirects.url, handshake=self._next_handshake(redirects, protocols))
+            if redirects.url.origin != self.url.origin:  # they were meant for the caller's
+                request = replace(request, connect_to=None, server_hostname=None)
 
     def _timed_out(self, redirects: RedirectState, progress: Progress) -> HandshakeError:
         """Make the error for a call whose time is over."""
@@ -146,6 +163,9 @@ async def open_websocket(
     close_timeout: float = 10.0,
     instruments: Iterable[Instrument] = (),
     follow_redirects: int = 0,
+    connect_to: tuple[str, int] | None = None,
+    server_hostname: str | None = None,
+    source_address: tuple[str, int] | None = None,
 ) -> AsyncGenerator[WebSocket, None]:
     """Open a WebSocket for as long as the block lasts: ``async with open_websocket(url) as ws:``.
 
@@ -171,6 +191,12 @@ async def open_websocket(
         follow_redirects: how many redirects to follow, 0 to 5, all within connect_timeout. Never from ``wss`` to
             ``ws``; to another origin only without ``headers`` and userinfo, and with "null" for ``origin``. The
             rejection that an unfollowed redirect is raised as has a note that tells why.
+        connect_to: connect to this host and port, whatever the URL names. The server is still asked for the URL's host,
+            and a TLS certificate must still name that. Through a proxy it is what the proxy is asked for. A redirect to
+            another origin goes there.
+        server_hostname: the name that TLS asks for (SNI) and that the certificate must have, in place of the URL's
+            host; for ``wss``, and not for another origin.
+        source_address: connect from this address of the machine and this port; port 0 lets the system choose.
 
     Raises:
         InvalidURL: url breaks a rule. This, TypeError and ValueError come before any I/O.
@@ -197,6 +223,9 @@ async def open_websocket(
         close_timeout=close_timeout,
         instruments=instruments,
         follow_redirects=follow_redirects,
+        connect_to=connect_to,
+        server_hostname=server_hostname,
+        source_address=source_address,
     )
     async with BackgroundNursery() as nursery, await call.open(nursery, url, protocols, shield=True) as websocket:
         yield websocket
@@ -264,7 +293,8 @@ async def wrap_client_stream(
             ``ssl_context`` is passed, which begins TLS on it.
         url: what to ask the server for, as in :func:`open_websocket`.
         protocols: as in :func:`open_websocket`.
-        options: the keyword arguments of :func:`open_websocket` but ``dispatcher`` and ``follow_redirects``.
+        options: the keyword arguments of :func:`open_websocket` but ``dispatcher``, ``follow_redirects``,
+            ``connect_to`` and ``source_address``.
 
     Raises:
         Exception: what :func:`open_websocket` raises, and what the stream raises.
@@ -274,7 +304,12 @@ async def wrap_client_stream(
         raise TypeError("dispatcher: a stream is connected already, there is nothing to dispatch")
     if call.follow_redirects:
         raise TypeError("follow_redirects: a stream leads to one server")
-    host = parse_url(url).host
+    for name in ("connect_to", "source_address"):
+        if getattr(call, name) is not None:
+            raise TypeError(f"{name}: a stream is connected already")
+    if call.server_hostname is not None and call.ssl_context is None:
+        raise ValueError("server_hostname is for TLS: pass ssl_context with it, which begins TLS on the stream")
+    host = call.server_hostname or parse_url(url).host
 
     async def connect(call: _Call, handshake: ClientHandshake) -> Opened:
         transport: Transport = StreamTransport(stream, nursery)

@@ -11,7 +11,7 @@ from .._net.proxy import Proxy, check_socks_extra, dial_through
 from .._websocket.instrument import Instruments
 from .._wire.handshake import check_headers
 from .._wire.headers import Headers, check_header
-from .._wire.url import parse_proxy_url
+from .._wire.url import join_authority, parse_proxy_url
 from .agent import Agent, Dispatcher
 from .no_proxy import NoProxy
 
@@ -37,6 +37,9 @@ class AgentKeywords(TypedDict, total=False):
     h2_prior_knowledge: bool
     ssl_context: ssl.SSLContext | None
     max_concurrent_streams: int
+    connect_to: tuple[str, int] | None
+    server_hostname: str | None
+    source_address: tuple[str, int] | None
     instruments: Iterable[Instrument]
 
 
@@ -54,7 +57,8 @@ class ProxyAgent(Agent):
         token: the whole value of Proxy-Authorization, ``"Bearer ..."`` say, in place of a user name in the URL.
         headers: what else to send with CONNECT.
         proxy_ssl_context: for ``https://`` proxies; the default verifies the proxy against the system's authorities.
-        options: the keyword arguments of :class:`Agent` but ``socket_path``.
+        options: the keyword arguments of :class:`Agent` but ``socket_path``. ``connect_to`` is what the proxy is asked
+            for, ``source_address`` where to connect to the proxy from.
 
     Raises:
         InvalidURL: url breaks a rule.
@@ -96,12 +100,13 @@ class ProxyAgent(Agent):
         return f"<ProxyAgent {self._proxy.url}>"
 
     async def _connect(self, request: ConnectRequest) -> Transport:
-        url = request.url
+        host, port = self._target(request)
         proxy = request.progress.proxy = str(self._proxy.url)
-        transport, headers = await dial_through(self._proxy, url, request.limits)
+        transport, headers = await dial_through(self._proxy, host, port, request.limits, self._source(request))
         request.progress.proxy = None
         instruments = Instruments((*request.instruments, *self._instruments))
-        instruments.tell(lambda instrument: instrument.proxy_connected(proxy, url.authority, headers))
+        authority = join_authority(host, port)
+        instruments.tell(lambda instrument: instrument.proxy_connected(proxy, authority, headers))
         return transport
 
 

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from .._wire.headers import Headers
+from .._wire.url import join_authority
 from .dial import default_ssl_context, dial_tcp, start_tls
 from .http1 import open_tunnel
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from .._options import Limits
     from .._transport import Transport
-    from .._wire.url import ProxyURL, WebSocketURL
+    from .._wire.url import ProxyURL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +42,17 @@ class Proxy:
     ssl_context: ssl.SSLContext | None = None
 
 
-async def dial_through(proxy: Proxy, url: WebSocketURL, limits: Limits) -> tuple[Transport, Headers]:
-    """Connect to the host and the port of a URL through a proxy. Cancelled, nothing is left open.
+async def dial_through(
+    proxy: Proxy, host: str, port: int, limits: Limits, source_address: tuple[str, int] | None = None
+) -> tuple[Transport, Headers]:
+    """Connect to a host and a port through a proxy. Cancelled, nothing is left open.
+
+    Args:
+        proxy: which one.
+        host: the server's, which the proxy resolves.
+        port: the server's.
+        limits: what the proxy may cost us.
+        source_address: where to connect to the proxy from, None: the system chooses.
 
     Returns:
         The transport, and the headers of the proxy's answer; a SOCKS proxy has none.
@@ -56,13 +66,13 @@ async def dial_through(proxy: Proxy, url: WebSocketURL, limits: Limits) -> tuple
         if proxy.url.scheme == "socks5":
             from .socks import dial_socks5  # python-socks is an extra
 
-            return await dial_socks5(proxy.url, url.host, url.port), Headers()
-        transport: Transport = await dial_tcp(proxy.url.host, proxy.url.port)
+            return await dial_socks5(proxy.url, host, port, source_address), Headers()
+        transport: Transport = await dial_tcp(proxy.url.host, proxy.url.port, source_address)
     try:
         if proxy.url.scheme == "https":
             with _noting(proxy):
                 transport = await start_tls(transport, proxy.ssl_context or default_ssl_context(), proxy.url.host)
-        return transport, await open_tunnel(transport, url.authority, proxy.headers, limits)
+        return transport, await open_tunnel(transport, join_authority(host, port), proxy.headers, limits)
     except BaseException:  # cancelled or failed: nothing is left open
         transport.abort()
         raise

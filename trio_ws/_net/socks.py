@@ -9,13 +9,15 @@ import math
 from typing import TYPE_CHECKING
 
 import python_socks
-import trio
 from python_socks.async_.trio import Proxy
 
 from .._exceptions import ProxyError
+from .dial import open_tcp
 from .transport import SocketTransport, detach_socket
 
 if TYPE_CHECKING:
+    import trio
+
     from .._wire.url import ProxyURL
 
 _SOCKS5 = python_socks.ProxyType.SOCKS5
@@ -54,14 +56,16 @@ class _Connected(Proxy):
         return self._sock  # type: ignore[return-value]  # all that is used of one
 
 
-async def dial_socks5(proxy: ProxyURL, host: str, port: int) -> SocketTransport:
+async def dial_socks5(
+    proxy: ProxyURL, host: str, port: int, source_address: tuple[str, int] | None = None
+) -> SocketTransport:
     """Connect to a host and a port through a SOCKS 5 proxy, which resolves the host. Cancelled, nothing is left open.
 
     Raises:
         OSError: the proxy could not be reached.
         ProxyError: it refused, broke a rule, or left.
     """
-    stream = await trio.open_tcp_stream(proxy.host, proxy.port)
+    stream = await open_tcp(proxy.host, proxy.port, source_address)
     try:
         await _negotiate(stream.socket, proxy, host, port)
     except BaseException:  # cancelled or failed: nothing is left open

@@ -80,7 +80,7 @@ class WebSocketURL:
     @property
     def authority(self) -> str:
         """The host and the port, also the default one, as CONNECT asks a proxy for (RFC 9110 §9.3.6)."""
-        return _join_authority(self.host, self.port)
+        return join_authority(self.host, self.port)
 
     @property
     def origin(self) -> str:
@@ -120,10 +120,11 @@ class ProxyURL:
         return _basic_authorization(self.username, self.password)
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{_join_authority(self.host, self.port)}"
+        return f"{self.scheme}://{join_authority(self.host, self.port)}"
 
 
-def _join_authority(host: str, port: int) -> str:
+def join_authority(host: str, port: int) -> str:
+    """Write ``host:port``, an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -214,6 +215,25 @@ def join_url(base: WebSocketURL, reference: str) -> WebSocketURL:
     elif text[0] not in _SLASHES:
         text = path[: path.rindex("/") + 1] + text
     return parse_url(f"{base.scheme}://{base.host_header}{text}")
+
+
+def parse_host(host: str) -> str:
+    """Parse a host that stands alone.
+
+    Args:
+        host: a domain name or an address, an IPv6 address with or without brackets.
+
+    Returns:
+        The host as in :class:`WebSocketURL`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        _check_surrogates(host)
+        return _parse_ipv6(host) if ":" in host and not host.startswith("[") else _parse_host(host)
+    except _BrokenRule as broken:
+        raise ValueError(f"{host!r} is no host: {broken}") from None
 
 
 class _BrokenRule(Exception):
