@@ -33,7 +33,7 @@ PROMISED = {
 SHARED_OPTIONS = ["compression", "limits", "keepalive", "connect_timeout", "close_timeout"]
 CLIENT_OPTIONS = [
     *("dispatcher", "headers", "origin", "ssl_context", *SHARED_OPTIONS, "instruments", "follow_redirects"),
-    *("connect_to", "server_hostname", "source_address"),
+    *("connect_to", "server_hostname", "source_address", "user_agent_header"),
 ]
 SERVER_ARGUMENTS = [
     *("handler", "host", "port", "ssl_context", "protocols", "origins", "http_handler"),
@@ -135,7 +135,7 @@ def test_the_server_takes_what_was_promised() -> None:
         (
             ServerKeywords,
             trio_ws.serve_websocket,
-            {"handler", "host", "port", "max_connections", "sockets", "reuse_port", "task_status"},
+            {"handler", "host", "port", "max_connections", "sockets", "reuse_port", "socket_mode", "task_status"},
         ),
     ],
 )

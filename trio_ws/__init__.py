@@ -46,6 +46,7 @@ from ._server.server import wrap_server_stream as wrap_server_stream
 from ._server.service import Handler as Handler
 from ._server.service import HTTPHandler as HTTPHandler
 from ._util.nursery import BackgroundNursery as BackgroundNursery
+from ._version import __version__ as __version__
 from ._websocket.base import ReadyState as ReadyState
 from ._websocket.broadcast import BroadcastResult as BroadcastResult
 from ._websocket.broadcast import broadcast as broadcast
@@ -65,8 +66,6 @@ from ._wire.headers import Headers as Headers
 from ._wire.headers import HeadersLike as HeadersLike
 from ._wire.protocol import Message as Message
 from ._wire.url import WebSocketURL as WebSocketURL
-
-__version__ = "0.1.0"
 
 # So that tracebacks and documentation name things where users find them.
 for _name, _value in list(globals().items()):

@@ -13,6 +13,8 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
+import trio_ws
+import trio_ws.testing
 from trio_ws import (
     Agent,
     ConnectRequest,
@@ -289,3 +291,26 @@ async def test_a_failed_opening_handshake_leaves_the_transport_to_the_caller() -
     with pytest.raises(InvalidHandshake):
         await open_http1(transport, handshake_for("ws://example.com/"), LIMITS)
     assert not transport.aborted
+
+
+@pytest.mark.parametrize(
+    ("options", "named"), [({}, f"trio_ws/{trio_ws.__version__}"), ({"user_agent_header": None}, None)]
+)
+async def test_the_user_agent_goes_over_http_2_too(options: dict[str, None], named: str | None) -> None:
+    seen: list[str | None] = []
+
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        seen.append(request.headers.get("User-Agent"))
+        async with request.accept() as websocket:
+            assert websocket.response_headers["Server"] == f"trio_ws/{trio_ws.__version__}"
+            await websocket.wait_closed()
+
+    async with (
+        trio_ws.testing.open_test_server(handler) as server,
+        Agent(ssl_context=server.ssl_context) as agent,
+        trio_ws.open_websocket(server.url, dispatcher=agent, **options) as websocket,  # type: ignore[arg-type]
+    ):
+        assert websocket.http_version == "2"
+        assert websocket.request_headers.get("User-Agent") == named
+        assert websocket.response_headers["server"] == f"trio_ws/{trio_ws.__version__}"
+    assert seen == [named]

@@ -16,6 +16,7 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints, memory_stream_pair, wait_all_tasks_blocked
 
+import trio_ws
 from trio_ws import (
     Agent,
     Compression,
@@ -115,9 +116,32 @@ async def test_the_request_is_that_of_rfc_6455() -> None:
     asked = await asked_for("ws://127.0.0.1:PORT/chat?a=b", compression=None)
     assert asked.startswith(b"GET /chat?a=b HTTP/1.1\r\n")
     names = [name for name, _ in fields(asked)]
-    assert names == ["Host", "Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version"]
+    assert names == ["Host", "Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version", "User-Agent"]
+    assert field(asked, "User-Agent") == f"trio_ws/{trio_ws.__version__}"
     assert field(asked, "Sec-WebSocket-Version") == "13"
     assert len(base64.b64decode(field(asked, "Sec-WebSocket-Key"))) == 16
+
+
+async def test_the_user_agent_can_be_set_and_left_out() -> None:
+    url = "ws://127.0.0.1:PORT/"
+    assert field(await asked_for(url, user_agent_header="Chat/2 (x)"), "User-Agent") == "Chat/2 (x)"
+    assert b"user-agent" not in (await asked_for(url, user_agent_header=None)).lower()
+    asked = await asked_for(url, headers={"user-agent": "mine"})
+    assert [value for name, value in fields(asked) if name.lower() == "user-agent"] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "rule"),
+    [
+        (5, TypeError, "user_agent_header must be a str or None, not int"),
+        ("", ValueError, "user_agent_header must not be empty"),
+        ("a\r\nb", ValueError, "the value of header 'User-Agent' must not contain"),
+    ],
+)
+async def test_a_wrong_user_agent_is_told_before_any_io(value: object, error: type[Exception], rule: str) -> None:
+    with pytest.raises(error, match=rule):
+        async with open_websocket("ws://nowhere.invalid/", user_agent_header=value):  # type: ignore[arg-type]
+            pytest.fail("it is open")
 
 
 async def test_each_request_has_a_key_of_its_own() -> None:

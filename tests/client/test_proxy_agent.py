@@ -241,6 +241,23 @@ async def test_connect_has_the_callers_headers_and_token_and_the_server_sees_nei
     assert b"proxy" not in proxy.sent.lower()
 
 
+async def test_a_proxy_is_told_the_user_agent_too_unless_it_is_left_out() -> None:
+    proxy = SmallProxy()
+    async with (
+        proxy.running() as place,
+        serving(partial(trio_ws.serve_websocket, echo, "127.0.0.1", 0)) as server,
+    ):
+        url, agent = f"ws://localhost:{server.port}/", ProxyAgent(f"http://{place}")
+        await open_and_close(url, agent)
+        for name in ("Chat/2", None):
+            async with trio_ws.open_websocket(url, dispatcher=agent, user_agent_header=name):
+                pass
+        async with trio_ws.open_websocket(url, dispatcher=agent, headers={"User-Agent": SECRET}):
+            pass
+    ours = f"trio_ws/{trio_ws.__version__}"
+    assert [dict(fields(asked)).get("User-Agent") for asked in proxy.asked] == [ours, "Chat/2", None, ours]
+
+
 async def test_userinfo_is_basic_authorization() -> None:
     proxy = SmallProxy()
     async with proxy.running() as place, serving(partial(trio_ws.serve_websocket, echo, "127.0.0.1", 0)) as server:

@@ -42,8 +42,8 @@ def common_name(tls: ssl.SSLObject | None) -> str:
     """Read whom a client's certificate names; "" if it has shown none."""
     assert tls is not None
     certificate = tls.getpeercert() or {}
-    subject = dict(pair for names in certificate.get("subject", ()) for pair in names)
-    return str(subject.get("commonName", ""))
+    subject = certificate.get("subject", ())
+    return next((pair[1] for names in subject for pair in names if pair[0] == "commonName"), "")
 
 
 async def let_alice_in(request: WebSocketRequest) -> None:

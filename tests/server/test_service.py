@@ -11,6 +11,7 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
+import trio_ws
 from trio_ws import (
     SAME_ORIGIN,
     ConnectionClosed,
@@ -35,6 +36,7 @@ from ..raw import (
     client_context,
     close_frame,
     field,
+    fields,
     frame,
     frames,
     head,
@@ -243,6 +245,50 @@ async def test_what_is_no_http_is_400(data: bytes) -> None:
         await stream.send_all(data + b"\r\n\r\n")
         assert status(await read_head(stream)) == 400
         await stream.send_eof()
+
+
+# The Server header.
+
+
+async def plainly(asked: HTTPRequest) -> HTTPResponse:
+    return HTTPResponse(200, {"server": "mine"} if asked.path == "/mine" else {})
+
+
+async def mine(asked: WebSocketRequest) -> None:
+    headers = {"SERVER": "mine"} if asked.path == "/mine" else {}
+    if asked.query == "no":
+        await asked.reject(headers=headers)
+        return
+    async with asked.accept(headers=headers) as websocket:
+        await websocket.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request(),
+        request(first="GET /?no HTTP/1.1"),
+        request("Origin: https://other.example"),
+        b"GET\r\n\r\n",
+        head("GET / HTTP/1.1", "Host: a"),
+    ],
+)
+async def test_every_answer_names_the_server_unless_it_is_not_to(data: bytes) -> None:
+    def servers(heard: bytes) -> list[str]:
+        return [value for name, value in fields(heard) if name.lower() == "server"]
+
+    assert servers(await answer_to(data, mine, http_handler=plainly)) == [f"trio_ws/{trio_ws.__version__}"]
+    assert servers(await answer_to(data, mine, http_handler=plainly, server_header="Chat/1")) == ["Chat/1"]
+    assert servers(await answer_to(data, mine, http_handler=plainly, server_header=None)) == []
+    own = data.replace(b"GET /", b"GET /mine", 1)
+    if own != data and b"Origin" not in data:
+        assert servers(await answer_to(own, mine, http_handler=plainly)) == ["mine"]
+
+
+def test_a_wrong_server_header_is_told() -> None:
+    for value, error in ((b"x", TypeError), ("", ValueError), ("a\nb", ValueError)):
+        with pytest.raises(error, match=r"server_header must|the value of header 'Server'"):
+            _check_options(server_header=value)  # type: ignore[arg-type]
 
 
 # Origins.

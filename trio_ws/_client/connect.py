@@ -13,9 +13,10 @@ from .._net.dial import check_address, check_server_hostname, check_ssl_context,
 from .._net.transport import StreamTransport
 from .._options import Compression, Keepalive, Limits, check_names, defaults_of
 from .._util.nursery import BackgroundNursery
+from .._version import PRODUCT
 from .._websocket.start import SharedKeywords, check_shared_keywords, start_websocket
 from .._websocket.websocket_stream import WebSocketStream
-from .._wire.handshake import ClientHandshake, check_protocols
+from .._wire.handshake import ClientHandshake, check_product, check_protocols
 from .._wire.url import parse_url
 from .agent import Agent, ConnectRequest, Dispatcher, Progress, open_http1
 from .redirects import RedirectState, check_follow_redirects
@@ -44,6 +45,7 @@ class ClientKeywords(SharedKeywords, total=False):
     connect_to: tuple[str, int] | None
     server_hostname: str | None
     source_address: tuple[str, int] | None
+    user_agent_header: str | None
 
 
 _STRAIGHT = Agent(allow_h2=False)  # never entered, it keeps nothing of a call
@@ -74,6 +76,7 @@ class _Call:
         self.server_hostname = check_server_hostname(given["server_hostname"])
         self.source_address = check_address("source_address", given["source_address"], least_port=0)
         check_ssl_context(self.ssl_context)
+        self.user_agent = check_product("user_agent_header", "User-Agent", given["user_agent_header"])
         check_follow_redirects(self.follow_redirects)
         if not isinstance(self.dispatcher, Dispatcher | None):
             raise TypeError(f"dispatcher must be a Dispatcher or None, not {self.dispatcher!r}")
@@ -118,9 +121,13 @@ class _Call:
         raise self._timed_out(redirects, request.progress)
 
     def _next_handshake(self, redirects: RedirectState, protocols: tuple[str, ...]) -> ClientHandshake:
-        compression = self.connection.compression
         self.handshake = ClientHandshake(
-            redirects.url, protocols, headers=redirects.headers, origin=redirects.origin, compression=compression
+            redirects.url,
+            protocols,
+            headers=redirects.headers,
+            origin=redirects.origin,
+            compression=self.connection.compression,
+            user_agent=self.user_agent,
         )
         return self.handshake
 
@@ -166,6 +173,7 @@ async def open_websocket(
     connect_to: tuple[str, int] | None = None,
     server_hostname: str | None = None,
     source_address: tuple[str, int] | None = None,
+    user_agent_header: str | None = PRODUCT,
 ) -> AsyncGenerator[WebSocket, None]:
     """Open a WebSocket for as long as the block lasts: ``async with open_websocket(url) as ws:``.
 
@@ -197,6 +205,8 @@ async def open_websocket(
         server_hostname: the name that TLS asks for (SNI) and that the certificate must have, in place of the URL's
             host; for ``wss``, and not for another origin.
         source_address: connect from this address of the machine and this port; port 0 lets the system choose.
+        user_agent_header: the value of User-Agent, ``trio_ws/VERSION`` by default, for an HTTP proxy's CONNECT too;
+            None: none. One in ``headers`` takes its place, and goes to the server only.
 
     Raises:
         InvalidURL: url breaks a rule. This, TypeError and ValueError come before any I/O.
@@ -226,6 +236,7 @@ async def open_websocket(
         connect_to=connect_to,
         server_hostname=server_hostname,
         source_address=source_address,
+        user_agent_header=user_agent_header,
     )
     async with BackgroundNursery() as nursery, await call.open(nursery, url, protocols, shield=True) as websocket:
         yield websocket

@@ -55,7 +55,7 @@ class ProxyAgent(Agent):
             Without a scheme it is taken as ``http://``. The default ports are 80, 443 and 1080. User name and password
             become Basic authorization, or the user name and password of SOCKS.
         token: the whole value of Proxy-Authorization, ``"Bearer ..."`` say, in place of a user name in the URL.
-        headers: what else to send with CONNECT.
+        headers: what else to send with CONNECT, a User-Agent say, in place of ``user_agent_header``.
         proxy_ssl_context: for ``https://`` proxies; the default verifies the proxy against the system's authorities.
         options: the keyword arguments of :class:`Agent` but ``socket_path``. ``connect_to`` is what the proxy is asked
             for, ``source_address`` where to connect to the proxy from.
@@ -102,7 +102,14 @@ class ProxyAgent(Agent):
     async def _connect(self, request: ConnectRequest) -> Transport:
         host, port = self._target(request)
         proxy = request.progress.proxy = str(self._proxy.url)
-        transport, headers = await dial_through(self._proxy, host, port, request.limits, self._source(request))
+        transport, headers = await dial_through(
+            self._proxy,
+            host,
+            port,
+            request.limits,
+            source_address=self._source(request),
+            user_agent=request.handshake.user_agent,
+        )
         request.progress.proxy = None
         instruments = Instruments((*request.instruments, *self._instruments))
         authority = join_authority(host, port)

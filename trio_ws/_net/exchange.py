@@ -48,6 +48,13 @@ async def read_rejection_body(
         rejection.body = bytes(body[: limits.max_body_size])
 
 
+def with_server(fields: list[tuple[str, str]], server: str | None, name: str = "Server") -> list[tuple[str, str]]:
+    """Add the Server header, unless there is one, or ``server`` is None (RFC 9110 §10.2.4)."""
+    if server is None or any(known.lower() == "server" for known, _ in fields):
+        return fields
+    return [*fields, (name, server)]
+
+
 class Exchange(Protocol):
     """A request and the way to answer it, once.
 

@@ -18,7 +18,7 @@ import trio
 from .._exceptions import InvalidHandshake, ProxyError
 from .._wire.handshake import Refusal, http1_answer
 from .._wire.headers import Headers, headers_of
-from .exchange import BODILESS, dated, read_rejection_body
+from .exchange import BODILESS, dated, read_rejection_body, with_server
 
 if TYPE_CHECKING:
     from .._options import Compression, Limits
@@ -165,27 +165,33 @@ class Http1Exchange:
         request: what it asks for.
         rest: bytes that came after its head.
         limits: how long to wait for the peer to take a refusal.
+        server: the Server header of the answer, unless the application gives one; None: none.
     """
 
-    __slots__ = ("_limits", "request", "rest", "transport")
+    __slots__ = ("_limits", "_server", "request", "rest", "transport")
 
-    def __init__(self, transport: Transport, request: OpeningRequest, rest: bytes, limits: Limits) -> None:
+    def __init__(
+        self, transport: Transport, request: OpeningRequest, rest: bytes, limits: Limits, server: str | None = None
+    ) -> None:
         self.transport = transport
         self.request = request
         self.rest = rest
         self._limits = limits
+        self._server = server
 
     def accept(
         self, *, protocol: str | None, compression: Compression | None, headers: HeadersLike
     ) -> tuple[Headers, Agreement]:
         """Answer 101; the transport is the WebSocket's from here on. Returns what was answered, and agreed."""
         fields, agreement = http1_answer(self.request, protocol=protocol, compression=compression, headers=headers)
+        fields = with_server(fields, self._server)
         self.transport.write(answer_bytes(HTTPStatus.SWITCHING_PROTOCOLS, fields))
         return headers_of(fields), agreement
 
     async def refuse(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         """Answer with another status."""
-        await send_answer(self.transport, answer_bytes(status, headers, body), self._limits)
+        fields = with_server(headers, self._server)
+        await send_answer(self.transport, answer_bytes(status, fields, body), self._limits)
 
 
 async def upgrade(transport: Transport, handshake: ClientHandshake, limits: Limits) -> tuple[Headers, bytes]:

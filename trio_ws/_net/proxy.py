@@ -43,7 +43,13 @@ class Proxy:
 
 
 async def dial_through(
-    proxy: Proxy, host: str, port: int, limits: Limits, source_address: tuple[str, int] | None = None
+    proxy: Proxy,
+    host: str,
+    port: int,
+    limits: Limits,
+    *,
+    source_address: tuple[str, int] | None = None,
+    user_agent: str | None = None,
 ) -> tuple[Transport, Headers]:
     """Connect to a host and a port through a proxy. Cancelled, nothing is left open.
 
@@ -53,6 +59,7 @@ async def dial_through(
         port: the server's.
         limits: what the proxy may cost us.
         source_address: where to connect to the proxy from, None: the system chooses.
+        user_agent: the User-Agent of CONNECT, unless the proxy's headers have one; None: none.
 
     Returns:
         The transport, and the headers of the proxy's answer; a SOCKS proxy has none.
@@ -72,7 +79,10 @@ async def dial_through(
         if proxy.url.scheme == "https":
             with _noting(proxy):
                 transport = await start_tls(transport, proxy.ssl_context or default_ssl_context(), proxy.url.host)
-        return transport, await open_tunnel(transport, join_authority(host, port), proxy.headers, limits)
+        headers = proxy.headers
+        if user_agent is not None and "User-Agent" not in headers:
+            headers = Headers([*headers.raw, ("User-Agent", user_agent)])
+        return transport, await open_tunnel(transport, join_authority(host, port), headers, limits)
     except BaseException:  # cancelled or failed: nothing is left open
         transport.abort()
         raise

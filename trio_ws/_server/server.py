@@ -19,8 +19,9 @@ from .._net.listen import BROKEN_LISTENER, SocketFile, accept_nowait, check_list
 from .._net.transport import SocketTransport, StreamTransport, prepare_socket
 from .._options import SAME_ORIGIN, Compression, Keepalive, Limits, check_names, defaults_of
 from .._util.nursery import BackgroundNursery
+from .._version import PRODUCT
 from .._websocket.start import SharedKeywords, check_shared_keywords
-from .._wire.handshake import check_origins, check_protocols
+from .._wire.handshake import check_origins, check_product, check_protocols
 from .service import Service, ServiceOptions
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class ServerKeywords(SharedKeywords, total=False):
     allow_h2: bool
     cancel_on_close: bool
     http_handler: HTTPHandler | None
+    server_header: str | None
 
 
 def _check_options(**options: Unpack[ServerKeywords]) -> ServiceOptions:
@@ -75,6 +77,7 @@ def _check_options(**options: Unpack[ServerKeywords]) -> ServiceOptions:
         cancel_on_close=given["cancel_on_close"],
         http_handler=http_handler,
         connect_timeout=given["connect_timeout"],
+        server_header=check_product("server_header", "Server", given["server_header"]),
     )
 
 
@@ -99,6 +102,7 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
     sockets: Iterable[socket.socket] | None = None,
     reuse_port: bool = False,
     socket_mode: int | None = None,
+    server_header: str | None = PRODUCT,
     task_status: trio.TaskStatus[WebSocketServer] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve WebSockets until cancelled, or until :meth:`WebSocketServer.aclose`.
@@ -142,6 +146,8 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
             even share of the connections. Not for Unix sockets, and not on Windows.
         socket_mode: the permissions of the Unix socket's file, ``0o660`` say; it has them before anybody can connect.
             None: as the process's umask leaves them.
+        server_header: the value of Server in every answer, ``trio_ws/VERSION`` by default; None: none. One that a
+            handler passes with its answer takes its place.
         task_status: trio's, for ``nursery.start``.
 
     Raises:
@@ -164,6 +170,7 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
         connect_timeout=connect_timeout,
         close_timeout=close_timeout,
         instruments=instruments,
+        server_header=server_header,
     )
     _check_handler(handler)
     if max_connections is not None:

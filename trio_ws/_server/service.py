@@ -15,6 +15,7 @@ import trio
 from .._connection.handover import Handover
 from .._exceptions import closes_with, is_only_closed
 from .._net.alpn import note_selected
+from .._net.exchange import with_server
 from .._net.http1 import Http1Exchange, Http2Preface, RequestHead, answer_bytes, read_request, read_some, send_answer
 from .._net.http2.connection import Http2Connection
 from .._net.http2.exchange import Http2Exchange, respond
@@ -68,6 +69,7 @@ class ServiceOptions:
     allow_h2: bool
     cancel_on_close: bool
     connect_timeout: float
+    server_header: str | None
 
 
 class Service:
@@ -149,8 +151,8 @@ class Service:
     async def _refuse(self, transport: Transport, refusal: Refusal, *, to_head: bool = False) -> None:
         logger.debug("refused %.256r with %.256r", transport.remote_address, str(refusal))
         body = refusal.reason_text.encode()
-        answer = answer_bytes(refusal.status, [*refusal.headers, _PLAIN_TEXT], body, to_head=to_head)
-        await send_answer(transport, answer, self._limits)
+        fields = with_server([*refusal.headers, _PLAIN_TEXT], self._options.server_header)
+        await send_answer(transport, answer_bytes(refusal.status, fields, body, to_head=to_head), self._limits)
 
     @property
     def _scheme(self) -> str:
@@ -209,7 +211,8 @@ class Service:
             return None
         secure = self._options.ssl_context is not None
         request = read_http1_request(head.method, head.http_version, head.target, head.headers, secure=secure)
-        return self._make_request(Http1Exchange(transport, request, rest, self._limits))
+        exchange = Http1Exchange(transport, request, rest, self._limits, self._options.server_header)
+        return self._make_request(exchange)
 
     def _make_request(self, exchange: Exchange) -> WebSocketRequest:
         check_origin(exchange.request, self._options.origins)
@@ -242,7 +245,8 @@ class Service:
     ) -> tuple[int, list[tuple[str, str]], bytes]:
         try:
             response = await http_handler(request)
-            return response.status, check_answer(response.status, response.headers, response.body), response.body
+            fields = check_answer(response.status, response.headers, response.body)
+            return response.status, with_server(fields, self._options.server_header), response.body
         # It is the user's code: what it raises ends this request, not the server.
         except Exception:
             logger.exception("http_handler failed on %.256r", request.target)
@@ -331,11 +335,12 @@ class Service:
             request = read_http2_request(fields, secure=self._options.ssl_context is not None)
             if stream.remote_ended:
                 raise Refusal(HTTPStatus.BAD_REQUEST, "A stream that is to be a WebSocket must not end.")
-            return self._make_request(Http2Exchange(connection, stream, request, self._limits))
+            exchange = Http2Exchange(connection, stream, request, self._limits, self._options.server_header)
+            return self._make_request(exchange)
         except Refusal as refusal:
             logger.debug("refused %.256r with %.256r", stream.remote_address, str(refusal))
             body = refusal.reason_text.encode()
-            answer = [*refusal.headers, _PLAIN_TEXT]
+            answer = with_server([*refusal.headers, _PLAIN_TEXT], self._options.server_header)
             malformed = isinstance(refusal, MalformedRequest)
             await respond(
                 connection, stream, refusal.status, answer, body, self._limits, to_head=to_head, malformed=malformed

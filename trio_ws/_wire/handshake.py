@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .._exceptions import HandshakeRejected, InvalidHandshake
 from .deflate import DeflateParameters, check_answer, offer
 from .headers import Headers, HeadersLike, check_header, has_token, headers_of, parse_extensions
-from .negotiation import VERSION, Agreement, accept_value, check_headers, check_protocols, new_key
+from .negotiation import VERSION, Agreement, accept_value, check_headers, check_product, check_protocols, new_key
 from .opening import (
     MalformedRequest,
     OpeningRequest,
@@ -43,6 +43,7 @@ __all__ = [
     "check_headers",
     "check_origin",
     "check_origins",
+    "check_product",
     "check_protocols",
     "choose_protocol",
     "content_length",
@@ -69,6 +70,10 @@ class ClientHandshake:
             Authorization that of its userinfo.
         origin: the value of Origin, None to send none.
         compression: what to offer of permessage-deflate, None to offer nothing.
+        user_agent: the value of User-Agent unless headers have one, None to send none.
+
+    Attributes:
+        user_agent: as it was passed.
 
     Attributes:
         rejection: the server's refusal, as soon as its head has come; None before, and if there is none.
@@ -88,7 +93,9 @@ class ClientHandshake:
         headers: HeadersLike,
         origin: str | None,
         compression: Compression | None,
+        user_agent: str | None = None,
     ) -> None:
+        self.user_agent = user_agent
         self._url = url
         self._protocols = check_protocols(protocols)
         self._compression = compression
@@ -103,6 +110,7 @@ class ClientHandshake:
             ("Sec-WebSocket-Extensions", "" if compression is None else offer(compression)),
             ("Origin", _check_origin_header(origin, added)),
             ("Authorization", "" if "Authorization" in added else url.authorization),
+            ("User-Agent", "" if "User-Agent" in added else user_agent),
         ]
         self._fields = [(name, value) for name, value in candidates if value]
         self._fields += [(name, value) for name, value in added.raw if name.lower() != "host"]

@@ -86,6 +86,27 @@ def check_protocols(protocols: str | Iterable[str]) -> tuple[str, ...]:
     return checked
 
 
+def check_product(option: str, name: str, value: object) -> str | None:
+    """Check the value of a User-Agent or Server header that a caller passes; None leaves the header out.
+
+    Args:
+        option: the caller's argument.
+        name: the header.
+
+    Raises:
+        TypeError: it is neither str nor None.
+        ValueError: it breaks the rules of a header's value.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"{option} must be a str or None, not {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{option} must not be empty: None leaves the header out")
+    check_header(name, value)
+    return value
+
+
 def check_headers(headers: HeadersLike) -> Headers:
     """Check the headers that a caller adds to a handshake.
 

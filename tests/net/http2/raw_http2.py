@@ -64,8 +64,9 @@ class RawHttp2:
     Attributes:
         counts: what the other side has counted.
         heard: every frame that came.
-        answers: the headers that came, by stream, without the date.
+        answers: the headers that came, by stream, without the date and the server.
         dates: those of the answers, "" for none.
+        servers: likewise.
         ended: whether the other side has ended the connection.
     """
 
@@ -77,6 +78,7 @@ class RawHttp2:
         self.heard: list[Frame] = []
         self.answers: dict[int, dict[str, str]] = {}
         self.dates: list[str] = []
+        self.servers: list[str] = []
         self.ended = False
         self._buffer = b""
 
@@ -115,6 +117,7 @@ class RawHttp2:
                         fields = self.decoder.decode(bytes(frame.data))
                         answer = {str(name): str(value) for name, value in fields}
                         self.dates.append(answer.pop("date", ""))
+                        self.servers.append(answer.pop("server", ""))
                         self.answers[frame.stream_id] = answer
                     return frame
             try:

@@ -122,6 +122,29 @@ async def test_a_handler_may_reject(autojump_clock: MockClock) -> None:
         assert await body_of(peer, 1) == b"gone"
 
 
+@pytest.mark.parametrize(("option", "named"), [({}, f"trio_ws/{trio_ws.__version__}"), ({"server_header": None}, "")])
+async def test_every_answer_names_the_server_unless_it_is_not_to(
+    option: dict[str, None], named: str, autojump_clock: MockClock
+) -> None:
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        if request.path == "/no":
+            await request.reject()
+            return
+        async with request.accept() as websocket:
+            await websocket.wait_closed()
+
+    async def http_handler(request: HTTPRequest) -> HTTPResponse:
+        return HTTPResponse()
+
+    async with raw_client(handler, http_handler=http_handler, **option) as peer:  # type: ignore[arg-type]
+        await peer.connect(1)
+        await peer.connect(3, path="/no")
+        await peer.connect(5, protocol="other")
+        await peer.send(peer.headers(7, GET, "END_STREAM"))
+        assert [await peer.status(stream_id) for stream_id in (1, 3, 5, 7)] == ["200", "403", "501", "200"]
+        assert peer.servers == [named] * 4
+
+
 async def test_a_rejection_waits_for_the_window_only_so_long(autojump_clock: MockClock) -> None:
     async def handler(request: trio_ws.WebSocketRequest) -> None:
         await request.reject(403, body=bytes(100))

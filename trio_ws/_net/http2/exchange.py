@@ -10,7 +10,7 @@ import trio
 from ..._exceptions import HandshakeRejected, InvalidHandshake
 from ..._wire.handshake import http2_answer, read_http2_answer
 from ..._wire.headers import Headers
-from ..exchange import BODILESS, dated
+from ..exchange import BODILESS, dated, with_server
 from .frame_reader import ErrorCode
 from .stream import StreamReset
 
@@ -33,29 +33,37 @@ class Http2Exchange:
         stream: where it came from.
         request: what it asks for.
         limits: how long to wait for the peer to take a refusal.
+        server: the Server header of the answer, unless the application gives one; None: none.
     """
 
     def __init__(
-        self, connection: Http2Connection, stream: Http2Stream, request: OpeningRequest, limits: Limits
+        self,
+        connection: Http2Connection,
+        stream: Http2Stream,
+        request: OpeningRequest,
+        limits: Limits,
+        server: str | None = None,
     ) -> None:
         self.transport = stream
         self.request = request
         self.rest = b""
         self._connection = connection
         self._limits = limits
+        self._server = server
 
     def accept(
         self, *, protocol: str | None, compression: Compression | None, headers: HeadersLike
     ) -> tuple[Headers, Agreement]:
         """Answer 200; the stream is the WebSocket's from here on. Returns what was answered, and agreed."""
         fields, agreement = http2_answer(self.request, protocol=protocol, compression=compression, headers=headers)
-        fields = dated(fields, "date")
+        fields = with_server(dated(fields, "date"), self._server, "server")
         self._connection.send_headers(self.transport, [(":status", "200"), *fields])
         return Headers(fields), agreement
 
     async def refuse(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         """Answer with another status."""
-        await respond(self._connection, self.transport, status, headers, body, self._limits)
+        fields = with_server(headers, self._server)
+        await respond(self._connection, self.transport, status, fields, body, self._limits)
 
 
 async def respond(
