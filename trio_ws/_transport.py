@@ -113,6 +113,9 @@ class Transport(abc.ABC):
     def remote_address(self) -> object:
         """The address of the other end, in the same form."""
 
+    def set_remote_address(self, address: object) -> None:  # noqa: B027  # a transport without addresses has none to tell
+        """Give this as :attr:`remote_address` from now on: the client's, where the other end is a trusted proxy."""
+
     @property
     def ssl_object(self) -> ssl.SSLObject | None:
         """The TLS that the bytes go through, None if there is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
 import stat
@@ -307,6 +308,14 @@ def accept_nowait(listening: socket.socket) -> tuple[socket.socket, object] | No
             if error.errno not in _CONNECTION_FAILED:
                 raise
     return None
+
+
+def loopback_ports(listening: Iterable[socket.socket]) -> frozenset[int]:
+    """Give the TCP ports that sockets listen on if none of them can be reached from other machines; else none."""
+    names = [sock.getsockname() for sock in listening if sock.family in (socket.AF_INET, socket.AF_INET6)]
+    if all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host, *_ in names):
+        return frozenset(port for _, port, *_ in names)
+    return frozenset()
 
 
 def systemd_sockets() -> list[socket.socket]:

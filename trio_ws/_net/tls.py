@@ -100,6 +100,9 @@ class TLSTransport(Transport):
     def remote_address(self) -> object:
         return self._below.remote_address
 
+    def set_remote_address(self, address: object) -> None:
+        self._below.set_remote_address(address)
+
     @property
     def alpn(self) -> str | None:
         """The protocol that the handshake agreed on, None if on none."""

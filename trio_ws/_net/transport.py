@@ -148,6 +148,9 @@ class SocketTransport(Transport):
     def unacknowledged(self) -> int:
         return self.unsent if self._closed else self.unsent + _held_by_system(self._sock)
 
+    def set_remote_address(self, address: object) -> None:
+        self._remote = address
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self.error is not None or self._closed:
             return

@@ -15,13 +15,15 @@ import trio
 from .._close import GOING_AWAY, check_close
 from .._exceptions import InvalidHandshake
 from .._net.dial import check_ssl_context
-from .._net.listen import BROKEN_LISTENER, SocketFile, accept_nowait, check_listen_address, listen
+from .._net.listen import BROKEN_LISTENER, SocketFile, accept_nowait, check_listen_address, listen, loopback_ports
 from .._net.transport import SocketTransport, StreamTransport, prepare_socket
 from .._options import SAME_ORIGIN, Compression, Keepalive, Limits, check_names, defaults_of
 from .._util.nursery import BackgroundNursery
 from .._version import PRODUCT
 from .._websocket.start import SharedKeywords, check_shared_keywords
 from .._wire.handshake import check_origins, check_product, check_protocols
+from .forwarded import TrustedProxies
+from .hosts import check_hosts
 from .service import Service, ServiceOptions
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     import socket
     import ssl
     from collections.abc import Iterable
-    from typing import Unpack
+    from typing import Literal, Unpack
 
     from .._net.http2.frame_reader import Http2Statistics
     from .._net.listen import ListenAddress
@@ -53,6 +55,8 @@ class ServerKeywords(SharedKeywords, total=False):
     ssl_context: ssl.SSLContext | None
     protocols: str | Iterable[str]
     origins: Origins | Iterable[str | None]
+    hosts: Literal["auto"] | Iterable[str] | None
+    trusted_proxies: Iterable[str]
     allow_h2: bool
     cancel_on_close: bool
     http_handler: HTTPHandler | None
@@ -73,6 +77,8 @@ def _check_options(**options: Unpack[ServerKeywords]) -> ServiceOptions:
         ssl_context=given["ssl_context"],
         protocols=check_protocols(given["protocols"]),
         origins=check_origins(given["origins"]),
+        hosts=check_hosts(given["hosts"]),
+        trusted_proxies=TrustedProxies(given["trusted_proxies"]),
         allow_h2=given["allow_h2"],
         cancel_on_close=given["cancel_on_close"],
         http_handler=http_handler,
@@ -89,6 +95,8 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
     *,
     protocols: str | Iterable[str] = (),
     origins: Origins | Iterable[str | None] = SAME_ORIGIN,
+    hosts: Literal["auto"] | Iterable[str] | None = "auto",
+    trusted_proxies: Iterable[str] = (),
     allow_h2: bool = True,
     cancel_on_close: bool = False,
     http_handler: HTTPHandler | None = None,
@@ -127,6 +135,15 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
         protocols: the subprotocols that are spoken, the preferred first.
         origins: which Origin headers are taken: SAME_ORIGIN, those that name the host the request is for; an iterable
             of exact origins, with None among them for no Origin; or None: any. Others get 403.
+        hosts: names of this server's, besides those of loopback: a request for another host gets 421, which keeps pages
+            out whose name was made to point here (DNS rebinding). ``example.com`` with any port, or with that of
+            ``example.com:8443``; ``*.example.com`` is every name below it. None: any host. "auto": any, but where the
+            server listens on loopback addresses only, none that names its own port, as such a page must; a reverse
+            proxy passes on a host with the port of its own, or without.
+        trusted_proxies: addresses and networks of reverse proxies, ``10.0.0.0/8`` say, and ``unix:`` for all who
+            connect to a Unix socket. Of these, and of nobody else, Forwarded, or X-Forwarded-For and X-Forwarded-Proto,
+            are believed; then ``remote_address`` and the scheme of ``url`` are the client's, and SAME_ORIGIN refuses
+            pages without TLS where the client came by TLS.
         allow_h2: speak HTTP/2 (RFC 8441) too: where TLS agrees on it by ALPN, and without TLS where a client begins
             with it.
         cancel_on_close: cancel a handler when its WebSocket ends, by whomever, as
@@ -161,6 +178,8 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
         ssl_context=ssl_context,
         protocols=protocols,
         origins=origins,
+        hosts=hosts,
+        trusted_proxies=trusted_proxies,
         allow_h2=allow_h2,
         cancel_on_close=cancel_on_close,
         http_handler=http_handler,
@@ -207,7 +226,7 @@ class WebSocketServer:
         max_connections: int | None,
     ) -> None:
         self._handler = handler
-        self._service = Service(options)
+        self._service = Service(options, loopback_ports(listening))
         self._close_timeout = options.connection.close_timeout
         self._free = None if max_connections is None else trio.Semaphore(max_connections)
         self._connections = 0

@@ -25,12 +25,13 @@ from .._util.nursery import BackgroundNursery
 from .._wire.handshake import (
     MalformedRequest,
     Refusal,
-    check_origin,
     read_http1_request,
     read_http2_plain,
     read_http2_request,
     wants_websocket,
 )
+from .hosts import HostCheck
+from .policy import RequestPolicy
 from .request import Accepted, HTTPRequest, HTTPResponse, WebSocketRequest, check_answer
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from .._transport import Transport
     from .._websocket.start import ConnectionOptions
     from .._wire.headers import Headers
+    from .forwarded import TrustedProxies
+    from .hosts import Hosts
 
     BeginHttp2 = Callable[[Transport, bytes, float], Awaitable[WebSocketRequest | None]]
 
@@ -65,6 +68,8 @@ class ServiceOptions:
     ssl_context: ssl.SSLContext | None
     protocols: tuple[str, ...]
     origins: Origins
+    hosts: Hosts
+    trusted_proxies: TrustedProxies
     http_handler: HTTPHandler | None
     allow_h2: bool
     cancel_on_close: bool
@@ -77,6 +82,10 @@ class Service:
 
     A peer can raise nothing into that task; a handler can, but only what is no ``Exception``.
 
+    Args:
+        options: what each connection is served by.
+        loopback_ports: the ports that connections come to, if none can come from another machine; else none.
+
     Attributes:
         websockets: those that are open.
         closing: whether new requests are refused with 503.
@@ -86,8 +95,11 @@ class Service:
 
     nursery: trio.Nursery
 
-    def __init__(self, options: ServiceOptions) -> None:
+    def __init__(self, options: ServiceOptions, loopback_ports: frozenset[int] = frozenset()) -> None:
         self._options = options
+        secure = options.ssl_context is not None
+        hosts = HostCheck(options.hosts, loopback_ports, secure=secure)
+        self._policy = RequestPolicy(hosts, options.origins, options.trusted_proxies, secure=secure)
         self._opening: set[trio.CancelScope] = set()
         self._http2_connections: set[Http2Connection] = set()
         self._handover: Handover | None = None  # of all WebSockets, made for the first
@@ -155,10 +167,6 @@ class Service:
         await send_answer(transport, answer_bytes(refusal.status, fields, body, to_head=to_head), self._limits)
 
     @property
-    def _scheme(self) -> str:
-        return "http" if self._options.ssl_context is None else "https"
-
-    @property
     def _limits(self) -> Limits:
         return self._options.connection.limits
 
@@ -209,13 +217,13 @@ class Service:
         if not wants_websocket(head.headers):
             await self._answer_plain(transport, head)
             return None
-        secure = self._options.ssl_context is not None
-        request = read_http1_request(head.method, head.http_version, head.target, head.headers, secure=secure)
-        exchange = Http1Exchange(transport, request, rest, self._limits, self._options.server_header)
-        return self._make_request(exchange)
+        request = read_http1_request(
+            head.method, head.http_version, head.target, head.headers, secure=self._options.ssl_context is not None
+        )
+        request = self._policy.admit(transport, request)
+        return self._make_request(Http1Exchange(transport, request, rest, self._limits, self._options.server_header))
 
     def _make_request(self, exchange: Exchange) -> WebSocketRequest:
-        check_origin(exchange.request, self._options.origins)
         if self._handover is None:
             self._handover = Handover(self.nursery)
         return WebSocketRequest(
@@ -224,21 +232,29 @@ class Service:
 
     async def _answer_plain(self, transport: Transport, head: RequestHead) -> None:
         """Answer a request that asks for no WebSocket."""
+        request = self._make_plain_request(transport, head.method, head.target, head.headers, head.http_version)
         if self._options.http_handler is None:
             if head.method not in ("GET", "HEAD"):
                 raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "A WebSocket is opened with GET.", (("Allow", "GET"),))
             raise Refusal(HTTPStatus.UPGRADE_REQUIRED, "This is a WebSocket server.", (_UPGRADE,))
-        request = HTTPRequest(
-            method=head.method,
-            target=head.target,
-            headers=head.headers,
-            http_version=head.http_version,
-            remote_address=transport.remote_address,
-            scheme=self._scheme,
-            ssl_object=transport.ssl_object,
-        )
         status, fields, body = await self._ask_http_handler(self._options.http_handler, request)
         await send_answer(transport, answer_bytes(status, fields, body, to_head=head.method == "HEAD"), self._limits)
+
+    def _make_plain_request(
+        self, transport: Transport, method: str, target: str, headers: Headers, http_version: str
+    ) -> HTTPRequest:
+        scheme = self._policy.scheme(transport, headers)
+        request = HTTPRequest(
+            method=method,
+            target=target,
+            headers=headers,
+            http_version=http_version,
+            remote_address=transport.remote_address,
+            scheme=scheme,
+            ssl_object=transport.ssl_object,
+        )
+        self._policy.check_host(request.host)
+        return request
 
     async def _ask_http_handler(
         self, http_handler: HTTPHandler, request: HTTPRequest
@@ -335,6 +351,7 @@ class Service:
             request = read_http2_request(fields, secure=self._options.ssl_context is not None)
             if stream.remote_ended:
                 raise Refusal(HTTPStatus.BAD_REQUEST, "A stream that is to be a WebSocket must not end.")
+            request = self._policy.admit(stream, request)
             exchange = Http2Exchange(connection, stream, request, self._limits, self._options.server_header)
             return self._make_request(exchange)
         except Refusal as refusal:
@@ -351,18 +368,10 @@ class Service:
         self, connection: Http2Connection, stream: Http2Stream, method: str, target: str, headers: Headers
     ) -> None:
         """Answer a request over HTTP/2 that asks for no WebSocket."""
+        request = self._make_plain_request(stream, method, target, headers, "2")
         if self._options.http_handler is None:
             # RFC 9113 §8.6: there is no 426 without Upgrade.
             raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "A WebSocket is opened with CONNECT.", (("Allow", "CONNECT"),))
-        request = HTTPRequest(
-            method=method,
-            target=target,
-            headers=headers,
-            http_version="2",
-            remote_address=stream.remote_address,
-            scheme=self._scheme,
-            ssl_object=stream.ssl_object,
-        )
         status, fields, body = await self._ask_http_handler(self._options.http_handler, request)
         await respond(connection, stream, status, fields, body, self._limits, to_head=method == "HEAD")
 

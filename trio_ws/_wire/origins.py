@@ -5,6 +5,8 @@ request whose Origin has the host and the port that the request is for. The sche
 behind a proxy that ends TLS the request is plain while the page is https; and for the same reason a port that Host
 leaves out is the default of the *Origin's* scheme: only the browser knows which one it connected to. What this takes
 beyond the same origin in the strict sense is a page from the same host over the other scheme, both at default ports.
+Where a trusted proxy tells that the browser connected by TLS, a page that came without is refused: anybody in its way
+can have written it. The other way round is taken, since many a proxy behind a proxy says http of all it gets.
 
 A client that is no browser can put anything into Origin. This check protects users of browsers, not the server.
 """
@@ -22,6 +24,7 @@ from .url import DEFAULT_PORTS, split_authority
 if TYPE_CHECKING:
     from .opening import OpeningRequest
 
+_SECURE_SCHEMES = ("https", "wss")
 _SCHEME = frozenset(string.ascii_lowercase + string.digits + "+-.")
 
 
@@ -53,11 +56,12 @@ def check_origins(origins: Origins | Iterable[str | None]) -> Origins:
     return checked
 
 
-def check_origin(request: OpeningRequest, origins: Origins) -> None:
+def check_origin(request: OpeningRequest, origins: Origins, *, https_only: bool = False) -> None:
     """Check the Origin of a request against what the server takes.
 
     Args:
         request: as it was read.
+        https_only: it is known that the browser connected by TLS, so a page that came without is of another origin.
         origins: as ``check_origins`` returned it. A tuple is compared by scheme, host and port, in any case, a
             default port left out or not; "null" must be listed to be taken.
 
@@ -69,7 +73,7 @@ def check_origin(request: OpeningRequest, origins: Origins) -> None:
     if origins is not SAME_ORIGIN:
         taken = _is_listed(request.origin, origins)
     else:
-        taken = request.origin is None or _is_same_origin(request.origin, request.host)
+        taken = request.origin is None or _is_same_origin(request.origin, request.host, https_only=https_only)
     if not taken:
         raise Refusal(403, "This origin may not open a WebSocket here.")
 
@@ -84,13 +88,15 @@ def _is_listed(origin: str | None, origins: tuple[str | None, ...]) -> bool:
     return any(_parse_origin(entry) == wanted for entry in origins if entry is not None)
 
 
-def _is_same_origin(origin: str, authority: str) -> bool:
+def _is_same_origin(origin: str, authority: str, *, https_only: bool) -> bool:
     try:
         scheme, host, port = _parse_origin(origin)
     except ValueError:
         return False
     own_host, own_port = split_authority(authority)
-    return scheme in DEFAULT_PORTS and (host, port) == (own_host, own_port or DEFAULT_PORTS[scheme])
+    if scheme not in (_SECURE_SCHEMES if https_only else DEFAULT_PORTS):
+        return False
+    return (host, port) == (own_host, own_port or DEFAULT_PORTS[scheme])
 
 
 def _parse_origin(text: str) -> tuple[str, str, int | None]:

@@ -104,6 +104,7 @@ class Http2Stream(Transport):
 
     __slots__ = (
         "_arrived",
+        "_client",
         "_closed",
         "_closers",
         "_connection",
@@ -137,6 +138,7 @@ class Http2Stream(Transport):
     def __init__(self, connection: Carrier, number: int, *, send_window: int, receive_window: int) -> None:
         self._connection = connection
         self._reading = connection.reading
+        self._client: object = None
         self.error = None
         self.id = number
         self.send_window = send_window
@@ -179,7 +181,10 @@ class Http2Stream(Transport):
 
     @property
     def remote_address(self) -> object:
-        return self._connection.remote_address
+        return self._connection.remote_address if self._client is None else self._client
+
+    def set_remote_address(self, address: object) -> None:
+        self._client = address  # of this stream: a proxy brings many clients' on one connection
 
     @property
     def ssl_object(self) -> ssl.SSLObject | None:
