@@ -29,7 +29,9 @@ async def hello(request: trio_ws.HTTPRequest) -> trio_ws.HTTPResponse:
 
 
 async def main(port: int, *, reuse_port: bool) -> None:
-    serve = partial(trio_ws.serve_websocket, echo, http_handler=hello, close_timeout=5)
+    serve = partial(
+        trio_ws.serve_websocket, echo, http_handler=hello, close_timeout=5, trusted_proxies=["127.0.0.1", "::1"]
+    )
     sockets = trio_ws.systemd_sockets()
     async with trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
