@@ -91,7 +91,7 @@ class Console:
         try:
             import readline  # gives input() its editing and history
 
-            readline.set_pre_input_hook(self._prompt_is_shown)
+            readline.set_pre_input_hook(self._prompt_is_shown)  # type: ignore[attr-defined, unused-ignore]  # on Windows
         except (ImportError, AttributeError):  # not every Python has it, nor every line editor the hook
             self._prompt_is_shown()
         try:

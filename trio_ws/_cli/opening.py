@@ -86,11 +86,14 @@ def make_agent(options: ClientOptions) -> Agent | EnvHttpProxyAgent:
     """Make the agent that connects; it is to be entered, so that WebSockets over HTTP/2 share a connection.
 
     Raises:
-        Failure: --proxy is no proxy, or needs an extra that is not installed.
+        Failure: --proxy is no proxy, or needs an extra that is not installed, or --unix needs another system.
     """
     http2 = options.http2
     if options.proxy is None:
-        return Agent(allow_h2=http2, h2_prior_knowledge=http2, socket_path=options.unix)
+        try:
+            return Agent(allow_h2=http2, h2_prior_knowledge=http2, socket_path=options.unix)
+        except ValueError as error:
+            raise Failure(f"--unix: {error}", WRONG_USAGE) from None
     context = None if options.ca_file is None else client_context(options.ca_file)
     try:
         if options.proxy == "env":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import os
+import socket
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -129,8 +130,8 @@ class Agent(Dispatcher):
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: max_concurrent_streams is below 1, a host or a port is wrong, or socket_path is passed with
-            connect_to or source_address.
+        ValueError: max_concurrent_streams is below 1, a host or a port is wrong, socket_path is passed with connect_to or
+            source_address, or this system has no Unix sockets.
 
     Source: undici's ``Agent`` with ``allowH2``, ``maxConcurrentStreams`` and ``connect``; RFC 8441.
     """
@@ -151,6 +152,8 @@ class Agent(Dispatcher):
         check_ssl_context(ssl_context)
         if not isinstance(socket_path, str | os.PathLike | None):
             raise TypeError(f"socket_path must be a path or None, not {socket_path!r}")
+        if socket_path is not None and not hasattr(socket, "AF_UNIX"):
+            raise ValueError(f"socket_path={socket_path!r}: this system has no Unix sockets")
         if isinstance(max_concurrent_streams, bool) or not isinstance(max_concurrent_streams, int):
             raise TypeError(f"max_concurrent_streams must be an int, not {max_concurrent_streams!r}")
         if max_concurrent_streams < 1:

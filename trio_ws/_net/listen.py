@@ -191,6 +191,7 @@ async def listen(place: ListenAddress) -> list[socket.socket]:
 
 
 def _listen_on_path(path: str, mode: int | None) -> socket.socket:
+    assert hasattr(socket, "AF_UNIX")  # as was checked
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     file = None
     try:
@@ -220,6 +221,7 @@ def _bind_to_path(sock: socket.socket, path: str) -> None:
 
 def _is_abandoned(path: str) -> bool:
     """Tell whether a file is a socket that nobody listens on."""
+    assert hasattr(socket, "AF_UNIX")
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return False
@@ -261,6 +263,7 @@ class SocketFile:
 
 async def _listen_beside_others(host: str | None, port: int) -> list[socket.socket]:
     """Do what ``trio.open_tcp_listeners`` does, with SO_REUSEPORT, which must be set before bind()."""
+    assert hasattr(socket, "SO_REUSEPORT")  # as was checked
     addresses = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     opened: list[socket.socket] = []
     missing: OSError | None = None

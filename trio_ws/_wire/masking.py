@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-import sys
 from typing import TYPE_CHECKING
 
 from .speedups import apply_mask
@@ -44,5 +43,5 @@ def _drop_pool() -> None:
     _pool = iter(())
 
 
-if sys.platform != "win32":  # pragma: no branch - Windows has no fork
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
     os.register_at_fork(after_in_child=_drop_pool)
