@@ -14,9 +14,13 @@ import trio
 
 from .._transport import Transport
 
-if sys.platform == "linux":
+try:
     import fcntl
     import termios
+except ImportError:  # Windows
+    _ASK_HELD = None
+else:
+    _ASK_HELD = getattr(termios, "TIOCOUTQ", None)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -68,9 +72,9 @@ def limit_unsent(sock: socket.socket, size: int) -> None:
 
 def _held_by_system(sock: socket.socket) -> int:
     """Tell how many bytes the system has taken and the peer's has not acknowledged; 0 where it does not say."""
-    if sys.platform == "linux":
+    if _ASK_HELD is not None:
         with contextlib.suppress(OSError):  # the peer may be gone already
-            return int(struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0])
+            return int(struct.unpack("i", fcntl.ioctl(sock, _ASK_HELD, bytes(4)))[0])
     return 0
 
 
