@@ -255,14 +255,18 @@ async def test_a_flood_of_control_frames_is_told_to_the_peer_and_is_the_cause(au
 async def test_a_peer_that_is_given_up_is_told_1011_and_left_at_once(autojump_clock: MockClock) -> None:
     async with one_side(keepalive=Keepalive(interval=3, timeout=2)) as (websocket, peer):
         before = trio.current_time()
-        assert await websocket.wait_closed() == CloseInfo(1011, "internal error: no answer to a keepalive ping")
+        assert await websocket.wait_closed() == CloseInfo(
+            1011, "internal error: no answer to a keepalive ping (interval is 3 s, timeout 2 s)"
+        )
         assert trio.current_time() == before + 5
-        assert peer.heard()[1:] == [Close(CloseInfo(1011, "internal error: no answer to a keepalive ping"))]
+        assert peer.heard()[1:] == [
+            Close(CloseInfo(1011, "internal error: no answer to a keepalive ping (interval is 3 s, timeout 2 s)"))
+        ]
         assert end_of(peer).closed
         with pytest.raises(ERROR) as caught:
             await websocket.receive()
         assert caught.value.__cause__ is not None
-        assert str(caught.value.__cause__) == "no answer to a keepalive ping"
+        assert str(caught.value.__cause__) == "no answer to a keepalive ping (interval is 3 s, timeout 2 s)"
 
 
 async def test_a_peer_that_does_not_read_is_given_up_too(autojump_clock: MockClock) -> None:
@@ -270,7 +274,9 @@ async def test_a_peer_that_does_not_read_is_given_up_too(autojump_clock: MockClo
         end_of(peer).room = 0
         await websocket.send("stuck")
         before = trio.current_time()
-        assert await websocket.wait_closed() == CloseInfo(1011, "internal error: no answer to a keepalive ping")
+        assert await websocket.wait_closed() == CloseInfo(
+            1011, "internal error: no answer to a keepalive ping (interval is 3 s, timeout 2 s)"
+        )
         assert trio.current_time() == before + 5
 
 

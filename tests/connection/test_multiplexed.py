@@ -168,7 +168,7 @@ async def test_the_connections_own_question_takes_the_place_of_a_ping(autojump_c
 
 async def test_a_connection_that_is_silent_is_given_up_by_each_of_its_streams(autojump_clock: MockClock) -> None:
     async with one_stream(keepalive=Keepalive(interval=20, timeout=5)) as (websocket, peer, stream):
-        reason = "internal error: no answer to a keepalive ping"
+        reason = "internal error: no answer to a keepalive ping (interval is 20 s, timeout 5 s)"
         assert await websocket.wait_closed() == CloseInfo(1011, reason)
         assert trio.current_time() == 25
         assert stream.log[0] == "ask 20"

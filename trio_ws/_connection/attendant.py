@@ -214,7 +214,8 @@ class Attendant:
         if connection.is_open():
             verdict, _ = self._look_at_clock()
             if verdict in _FAILURES:
-                connection.fail(RemoteProtocolError(_FAILURES[verdict], INTERNAL_ERROR))
+                text = f"{_FAILURES[verdict]} ({connection.keepalive.limits})"
+                connection.fail(RemoteProtocolError(text, INTERNAL_ERROR))
                 connection.close_deadline = trio.current_time()  # it will not answer a Close either
         elif connection.can_receive() and trio.current_time() >= self._silence_deadline():
             seconds = f"{connection.close_timeout:g} s"

@@ -48,6 +48,12 @@ class KeepaliveClock:
         self.heard_at: float = now
         self.paused_at: float = -math.inf
 
+    @property
+    def limits(self) -> str:
+        """The options that decide when a peer is given up, in words."""
+        interval = math.inf if self._keepalive is None else self._keepalive.interval
+        return f"interval is {interval:g} s, timeout {self._timeout:g} s"
+
     def hear(self, now: float) -> None:
         """Note that something came from the peer."""
         self.heard_at = now
