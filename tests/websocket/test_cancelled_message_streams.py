@@ -14,6 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.connection.sides import one_side
 from trio_ws import ConnectionClosedError, ConnectionClosedOK, Limits, MessageTooBig, WebSocket
 from trio_ws._wire.frames import Opcode, frame_bytes
+from trio_ws._wire.reader import Pong
 
 TEXT = "aé€😀" * 30
 
@@ -237,3 +238,56 @@ async def test_a_message_stream_is_of_no_use_before_its_block(autojump_clock: Mo
             await anext(parts)
         with pytest.raises(trio.ClosedResourceError):
             _ = parts.binary
+
+
+# ---- a task that read for all, and does so no longer ----
+
+
+@pytest.mark.parametrize("how", ["cancelled", "served", "asking"])
+async def test_who_stops_reading_hands_the_reading_on(how: str, autojump_clock: MockClock) -> None:
+    """To the receiver that waits, which gets what comes then."""
+    async with one_side() as (websocket, peer), trio.open_nursery() as nursery:
+        got: list[object] = []
+
+        async def receive() -> None:
+            got.append(await websocket.receive())
+
+        async def take_pieces() -> None:
+            with scope:
+                async with websocket.receive_message_stream() as parts:
+                    async for part in parts:
+                        assert part == b"piece"
+
+        scope = trio.CancelScope()
+        if how != "asking":
+            peer.transport.write(fragment(b"piece", opcode=Opcode.BINARY))
+        nursery.start_soon(take_pieces)
+        await trio.sleep(1)
+        assert websocket._connection.reading
+        nursery.start_soon(receive)
+        await trio.sleep(1)
+        if how == "served":
+            peer.transport.write(fragment(b"piece", fin=True))
+            await trio.sleep(1)
+        else:
+            scope.cancel()
+            await trio.sleep(1)
+            if how == "cancelled":
+                peer.transport.write(fragment(b"left", fin=True))
+        peer.send("next")
+        await trio.sleep(1)
+        assert got == ["next"]
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("how", ["cancelled", "asking"])
+async def test_when_nobody_reads_any_more_the_connection_does(how: str, autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer):
+        if how == "cancelled":
+            peer.transport.write(fragment(b"piece", opcode=Opcode.BINARY))
+        with trio.move_on_after(1):
+            await receive_pieces(websocket)
+        await trio.sleep(1)
+        peer.send(b"?", Opcode.PING)
+        await trio.sleep(1)
+        assert peer.heard() == [Pong(b"?")]
