@@ -37,8 +37,8 @@ async def linked(
     """Open a connection; give the client's end and the server's.
 
     Args:
-        carrier: "tcp", "tls", "h2" (over TLS, by an agent that shares its connections) or a name in STREAMS, with
-            "h2-" before it for HTTP/2 over that.
+        carrier: "tcp", "tls", "h2" (over TLS, by an agent that shares its connections), "h2c" (the same over TCP) or a
+            name in STREAMS, with "h2-" before it for HTTP/2 over that.
         nursery: where the client's end lives; None: in one of its own.
         options: for both sides.
     """
@@ -47,10 +47,12 @@ async def linked(
             clients, servers = streams()
             http2 = carrier.startswith("h2-")
             yield await link(nursery or own, own, clients, servers, http2=http2, **options)
-        elif carrier == "h2":
-            async with Agent(ssl_context=tls_contexts()[1]) as agent:
+        elif carrier in ("h2", "h2c"):
+            secure = carrier == "h2"
+            agent_options = {"ssl_context": tls_contexts()[1]} if secure else {"h2_prior_knowledge": True}
+            async with Agent(**agent_options) as agent:
                 options["dispatcher"] = agent
-                async with _over_sockets(nursery or own, secure=True, options=options) as ends:
+                async with _over_sockets(nursery or own, secure=secure, options=options) as ends:
                     assert ends[0].http_version == ends[1].http_version == "2"
                     yield ends
         else:
