@@ -71,7 +71,8 @@ class Limits:
         h2_refused_rate: streams a second that may be refused on and on.
         h2_max_streams_total: streams that one connection carries in its life; then it takes no more than were on their
             way, with GOAWAY, and ends with the last of them.
-        h2_stream_window: bytes that a peer may send on one stream ahead of what the application has taken.
+        h2_stream_window: bytes that a peer may send on one stream ahead of what the application has taken, at first.
+            While the application keeps up it grows with the path's round trip, to at most twice receive_buffer.
         h2_reset_burst: streams that a peer may reset before they are answered, or make us reset, at once.
         h2_reset_rate: streams a second that it may reset so on and on.
         h2_control_burst: frames that nothing comes of, such as PING and SETTINGS, that a peer may send at once.
@@ -82,6 +83,7 @@ class Limits:
         h2_header_timeout: seconds from the first frame of a header block to its last.
         h2_max_empty_data: DATA frames in a row that bring nothing and end nothing.
         h2_small_data: what DATA frames under 256 bytes may cost while nobody has read them: 256 each, less its bytes.
+            Those on a stream whose window has grown are not counted.
         h2_stall_timeout: seconds that we wait for the peer to open its window to what we have to send; then the stream
             is reset with CANCEL.
         h2_idle_timeout: seconds that a connection without streams is kept; then it ends with GOAWAY.

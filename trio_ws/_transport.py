@@ -127,8 +127,16 @@ class Transport(abc.ABC):
         """Send the last bytes before :meth:`abort`; a multiplexed transport ends its direction with them."""
         self.write(data)
 
-    def give_back(self) -> None:  # noqa: B027  # most transports have nothing to do
-        """Let the peer send as much again as has been read: the application has taken it, or nearly all of it."""
+    def give_back(self, waiting: int = 0) -> int:
+        """Let the peer send as much again as the application has taken, if that is worth a frame.
+
+        Args:
+            waiting: bytes that were read and wait for the application.
+
+        Returns:
+            How few must wait until there is more to give back; below 0: something must be read before.
+        """
+        return -1
 
     def watch(self, notice: Callable[[], None]) -> None:  # noqa: B027  # most transports cannot tell
         """Have ``notice()`` called when :attr:`has_input` becomes true and nobody waits, where it is ever false."""

@@ -9,8 +9,8 @@ Theory of operation:
    switch for each message. When no such task has read for a while (``_handover``), the *attendant*, the
    connection's own task, takes over, so that pings are answered and closes are seen while the application is busy.
 3. Reading never waits for writing, nor for the application: when ``receive_buffer`` is full nobody reads, and the
-   keepalive clock stands still. A multiplexed transport gets its window back only while little waits, so that its peer
-   stops at about one window.
+   keepalive clock stands still. A multiplexed transport is told how much waits: its peer may not have more on its way
+   and waiting, together, than its window.
 4. The :class:`Attendant` ends the connection: closing handshake, then the transport, all within ``close_timeout``.
    Whoever cannot wait calls ``abandon``. How is told in ``_lifecycle``.
 5. Background tasks never raise. What went wrong is ``cause``, and becomes the ``__cause__`` of the
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
 FRAMES_AT_ONCE = 256  # no task understands more without letting others run
 MOST_AT_ONCE = 2**20  # bytes of messages, and one message: a few compressed bytes can be many
-LITTLE = 2**15  # bytes of messages that may wait while a multiplexed peer is told to go on: half of a usual window
 
 _EMPTY: deque[str | bytes] = deque(maxlen=0)  # shared: a deque takes 760 bytes even when it is empty
 
@@ -64,7 +63,7 @@ class Connection(Lifecycle):
         handover: the clock that it shares with other connections; None: it has its own.
     """
 
-    __slots__ = ("_control_frames", "_inbox", "_inbox_size", "_little", "_more", "_now", "_receive_limit", "counters")
+    __slots__ = ("_control_frames", "_inbox", "_inbox_size", "_more", "_now", "_receive_limit", "counters")
 
     reading: int  # as in Lifecycle: a type checker must not have to infer what is assigned here
     stalled: bool
@@ -94,7 +93,6 @@ class Connection(Lifecycle):
         self.attendant: Attendant = Attendant(self, handover or Handover(nursery))
         self.counters: Statistics = Statistics(bytes_received=protocol.pending)
         self._receive_limit = math.inf if limits.receive_buffer is None else limits.receive_buffer
-        self._little = min(LITTLE, self._receive_limit / 2)
         self._control_frames = TokenBucket(limits.control_burst, limits.control_rate)
         self._inbox = _EMPTY
         self._inbox_size = 0
@@ -311,7 +309,7 @@ class Connection(Lifecycle):
         return message
 
     def _taken_enough(self) -> None:
-        """Go on reading, if the inbox was full; then, when little is left, let a multiplexed peer go on sending."""
+        """Go on reading, if the inbox was full, and let a multiplexed peer go on sending."""
         self._low_mark = NEVER
         if self.stalled:
             self.stalled = False
@@ -321,10 +319,7 @@ class Connection(Lifecycle):
             self._give_back()
 
     def _give_back(self) -> None:
-        if self._inbox_size <= self._little or self._dropping:
-            self.transport.give_back()
-        else:
-            self._low_mark = self._little
+        self._low_mark = self.transport.give_back(0 if self._dropping else self._inbox_size)
 
     async def read_more(self) -> None:
         """Wait for input and understand it."""

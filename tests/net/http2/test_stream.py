@@ -10,6 +10,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from trio_ws._net.http2.frame_reader import Http2ConnectionError, error_name
 from trio_ws._net.http2.read_turn import Reading
+from trio_ws._net.http2.receive_window import ReceiveWindow
 from trio_ws._net.http2.stream import Http2Stream, StreamReset
 
 
@@ -51,8 +52,8 @@ class Recorder:
     def drop(self, stream: Http2Stream) -> None:
         self.log.append("drop")
 
-    def give_back(self, stream: Http2Stream, size: int) -> None:
-        self.log.append(size)
+    def give_back(self, stream: Http2Stream, unread: int) -> None:
+        self.log.append(stream.receive_window.update(unread, now=0.0, round_trip=0.0, spare=0))
 
     def refund(self, cost: int) -> None:
         if cost:
@@ -64,7 +65,7 @@ class Recorder:
 
 def make() -> tuple[Http2Stream, Recorder]:
     recorder = Recorder()
-    return Http2Stream(recorder, 1, send_window=100, receive_window=100), recorder
+    return Http2Stream(recorder, 1, send_window=100, receive_window=ReceiveWindow(100, 100)), recorder
 
 
 async def test_every_wait_is_a_checkpoint() -> None:
@@ -133,7 +134,28 @@ async def test_the_window_is_given_back_by_halves() -> None:
     stream.give_back()
     stream.give_back()
     assert recorder.log == [52]
-    assert stream.receive_window == 100
+    assert stream.receive_window.available == 100
+
+
+async def test_what_waits_for_the_application_is_not_given_back() -> None:
+    stream, recorder = make()
+    stream.arrive(bytes(80), 80, 0)
+    assert stream.read() == bytes(80)
+    stream.arrive(bytes(10), 10, 0)
+    assert stream.give_back(60) == 30  # a half is worth an update: 10 are unread, and no more than 30 may wait
+    assert recorder.log == []
+    assert stream.give_back(30) < 0
+    assert recorder.log == [50]
+    assert stream.receive_window.available == 60
+
+
+async def test_small_frames_that_wait_are_one_object() -> None:
+    stream, _ = make()
+    for size in (20, 1, 2, 3):
+        stream.arrive(bytes(size), size, 256 - size)
+    assert len(stream._arrived) == 1
+    data = stream.read()
+    assert (data, type(data)) == (bytes(26), bytes)
 
 
 async def test_what_has_come_is_read_after_a_reset_and_its_reason_is_told() -> None:

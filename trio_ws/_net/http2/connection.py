@@ -29,6 +29,7 @@ from .h2_adapter import LAST_STREAM, H2Adapter
 from .handlers import Handlers
 from .read_turn import Reading
 from .receiver import Receiver, goaway, window_update
+from .round_trip import RoundTrip
 from .sender import Sender
 from .stream import Http2Stream, StreamReset
 
@@ -91,7 +92,7 @@ class Http2Connection:
         self._h2 = H2Adapter(limits, is_client=is_client)
         self._sender = Sender(below, self._frame_reader, limits, trio.current_time, self._see_to_sending)
         self._sender.control(self._h2.take())  # the preface
-        self._receiver = Receiver(self._frame_reader, self._h2, self._sender, self, is_client=is_client)
+        self._receiver = Receiver(limits, self._frame_reader, self._h2, self._sender, self, is_client=is_client)
         self._streams = self._receiver.streams
         self.reading = Reading(below, self._sender, self._read, self._release, self._hurry_by)
         self._scope = trio.CancelScope()
@@ -101,8 +102,8 @@ class Http2Connection:
         self._opened = 0
         self._stepping = False
         self._sending = False
-        self._asked_at = -math.inf
         self._goaway: StreamReset | None = None  # the peer's, if it says that something is wrong
+        self._round_trip = RoundTrip()
         self._idle_since = trio.current_time()
         self._handlers = Handlers(serve, limits, counts, self._handler_ended) if serve is not None else None
         self.counts = counts
@@ -128,6 +129,7 @@ class Http2Connection:
         self.counts.connections_opened += 1
         self.counts.connections_open += 1
         self._nursery.start_soon(self._run, shield)
+        self._round_trip.ask(trio.current_time())  # by SETTINGS, which go now
         self._flush()
         if data:
             self._take(data)
@@ -200,6 +202,7 @@ class Http2Connection:
         if self._handlers is not None:
             self._handlers.drop_waiting()
         self._settled.set()
+        self._round_trip.release()
         self._see_whether_done()
         self._scope.cancel()
 
@@ -316,6 +319,11 @@ class Http2Connection:
         self._settle_by = math.inf
         self._settled.set()
 
+    def acknowledged(self) -> None:
+        """Take note that the peer has answered our SETTINGS, or a PING."""
+        self._round_trip.answer(self.heard_at)
+        self._receiver.windows.round_trip = self._round_trip.seconds
+
     def went_away(self, last: int, code: int) -> None:
         """Take note of the peer's GOAWAY."""
         logger.debug("GOAWAY of %.256r after stream %d: %d", self.remote_address, last, code)
@@ -379,7 +387,7 @@ class Http2Connection:
             self._flush()
 
     def _add(self, stream_id: int) -> Http2Stream:
-        window = self._limits.h2_stream_window
+        window = self._receiver.windows.add_stream()
         stream = Http2Stream(self, stream_id, send_window=self._receiver.peer_window, receive_window=window)
         self._streams[stream_id] = stream
         self._opened += 1
@@ -463,19 +471,26 @@ class Http2Connection:
         self._sender.control(self._h2.send_end(stream.id))
         self._flush()
 
-    def give_back(self, stream: Http2Stream, size: int) -> None:
-        """Let the peer send so much more on a stream."""
-        self._sender.control(window_update(stream.id, size))
+    def give_back(self, stream: Http2Stream, unread: int) -> None:
+        """Let the peer send more on a stream, of whose bytes so many wait for the application."""
+        now = self.reading.clock()
+        increment = self._receiver.windows.update_stream(stream.receive_window, unread, now)
+        self._sender.control(window_update(stream.id, increment))
+        if stream.receive_window.can_grow and self._round_trip.is_stale(now):
+            self._send_ping(now)
         self._flush()
 
     def ask(self) -> bool:
         """Send a PING unless one is on its way."""
-        if self._asked_at <= self.heard_at and not self.ended:
-            self._asked_at = trio.current_time()
-            self.counts.pings_sent += 1
-            self._sender.control(self._h2.send_ping())
+        if self._round_trip.asked_at <= self.heard_at and not self.ended:
+            self._send_ping(trio.current_time())
             self._flush()
         return True
+
+    def _send_ping(self, now: float) -> None:
+        self._round_trip.ask(now)
+        self.counts.pings_sent += 1
+        self._sender.control(self._h2.send_ping())
 
     def drop(self, stream: Http2Stream) -> None:
         """Forget a stream; the peer is told if it does not know that this was the end."""

@@ -246,6 +246,11 @@ class FrameReader:
         self._most_small_data = allowed(limits.h2_small_data)
         self.window_updates = 5.0
 
+    @property
+    def now(self) -> float:
+        """When the bytes came that are taken apart."""
+        return self._now
+
     # ---- bytes in, frames out ----
 
     def feed(self, data: bytes, now: float) -> None:

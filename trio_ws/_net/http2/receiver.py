@@ -17,18 +17,17 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from ..._wire.handshake import MalformedRequest, split_pseudo_headers
-from .frame_reader import END_STREAM, PADDED, SMALL_DATA, ErrorCode, Http2ConnectionError, Kind, frame_header
-from .sender import DEFAULT_WINDOW, MAX_WINDOW
+from .frame_reader import ACK, END_STREAM, PADDED, SMALL_DATA, ErrorCode, Http2ConnectionError, Kind, frame_header
+from .receive_window import CONNECTION_WINDOW, MAX_WINDOW, ReceiveWindows
+from .sender import DEFAULT_WINDOW
 from .stream import StreamReset
 
 if TYPE_CHECKING:
+    from ..._options import Limits
     from .frame_reader import Frame, FrameReader
     from .h2_adapter import Fields, H2Adapter, NewSettings
     from .sender import Sender
     from .stream import Http2Stream
-
-CONNECTION_WINDOW = 2**20  # bytes
-_HALF_WINDOW = CONNECTION_WINDOW // 2
 
 _REMEMBERED_ENDS = 1000
 _REMEMBERED_GAPS = 100
@@ -46,6 +45,9 @@ class Listener(Protocol):
     def opened(self, stream_id: int, fields: Fields | None, *, ended: bool) -> None:
         """The peer opened a stream; fields is None if its headers were larger than allowed."""
 
+    def acknowledged(self) -> None:
+        """The peer's answer to our SETTINGS or to a PING of ours came."""
+
     def went_away(self, last: int, code: int) -> None:
         """GOAWAY came; streams of ours after ``last`` were not looked at."""
 
@@ -54,6 +56,7 @@ class Receiver:
     """Understands what a connection receives.
 
     Args:
+        limits: what the peer may cost us.
         frame_reader: counts.
         h2: keeps the states.
         sender: takes the answers.
@@ -63,6 +66,7 @@ class Receiver:
     Attributes:
         streams: those that neither side has done with, by number.
         peer_window: bytes that a new stream may send.
+        windows: those that we give.
     """
 
     __slots__ = (
@@ -77,17 +81,26 @@ class Receiver:
         "_window",
         "peer_window",
         "streams",
+        "windows",
     )
 
     def __init__(
-        self, frame_reader: FrameReader, h2: H2Adapter, sender: Sender, listener: Listener, *, is_client: bool
+        self,
+        limits: Limits,
+        frame_reader: FrameReader,
+        h2: H2Adapter,
+        sender: Sender,
+        listener: Listener,
+        *,
+        is_client: bool,
     ) -> None:
         self._frame_reader = frame_reader
         self._h2 = h2
         self._sender = sender
         self._listener = listener
         self._is_client = is_client
-        self._window = CONNECTION_WINDOW  # what the peer may still send
+        self.windows = ReceiveWindows(limits)
+        self._window = self.windows.connection
         self._late = 0  # bytes that may still come for streams that have ended
         self._ended_by_client: dict[int, None] = {}  # the newest streams, but those that we have reset
         self._skipped: deque[range] = deque(maxlen=_REMEMBERED_GAPS)  # of numbers that the client has left out
@@ -113,6 +126,8 @@ class Receiver:
             case Kind.PRIORITY:
                 self._on_priority(frame)
             case _:
+                if frame.flags & ACK:  # none of PUSH_PROMISE, which the library refuses
+                    self._listener.acknowledged()
                 settings = self._h2.receive(frame.wire)
                 self._sender.control(self._h2.take())
                 if settings is not None:
@@ -122,7 +137,8 @@ class Receiver:
         """Take a stream out."""
         del self.streams[stream.id]
         self._sender.forget(stream)
-        self._late += stream.receive_window
+        self.windows.forget_stream(stream.receive_window)
+        self._late += stream.receive_window.available
 
     def reset(self, stream: Http2Stream, code: int, text: str, *, by_peer: bool = False) -> None:
         """End a stream for a reason of its own; ``by_peer``: the peer made us do it, which is counted."""
@@ -147,20 +163,21 @@ class Receiver:
         """
         _, flags, stream_id, data = frame
         size = len(data)
-        self._window -= size  # it never gets to 0: half of it is more than a frame
-        if self._window <= _HALF_WINDOW:
-            self._sender.control(window_update(0, CONNECTION_WINDOW - self._window))
-            self._window = CONNECTION_WINDOW
+        window = self._window
+        window.available -= size  # it never gets to 0: an update is due while more than a frame is left
+        if window.available <= window.update_at:
+            self._sender.control(window_update(0, self.windows.update_connection(self._frame_reader.now)))
         if flags & PADDED:
             data = frame.unpadded()
         stream = self.streams.get(stream_id)
-        if stream is None or stream.remote_ended or stream.awaits_answer or size > stream.receive_window:
+        if stream is None or stream.remote_ended or stream.awaits_answer or size > stream.receive_window.available:
             self._on_ill_data(stream, stream_id, size)
             return
         if stream.content_left is not None and not self._take_content(stream, len(data)):
             return
         cost = 0
-        if size < SMALL_DATA:
+        # A window that has grown is read: what waits in it is one more burst, and not an attack.
+        if size < SMALL_DATA and not stream.receive_window.grown:
             cost = SMALL_DATA - size
             self._frame_reader.charge_small_data(cost)
         stream.arrive(data, size, cost)
@@ -183,10 +200,10 @@ class Receiver:
             self.reset(stream, ErrorCode.FLOW_CONTROL_ERROR, "more DATA than its window allows", by_peer=True)
 
     def _on_data_after_end(self, stream: Http2Stream, size: int) -> None:
-        stream.receive_window -= size
+        stream.receive_window.available -= size
         if not stream.local_ended:
             self.reset(stream, ErrorCode.STREAM_CLOSED, "DATA after its end", by_peer=True)
-        elif stream.receive_window < 0:  # else the stream was reset, and this was on its way
+        elif stream.receive_window.available < 0:  # else the stream was reset, and this was on its way
             raise Http2ConnectionError(ErrorCode.STREAM_CLOSED, "DATA for a stream that was reset")
         else:
             self._answer_if_ended(stream.id)

@@ -17,6 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from .frame_reader import DATA, MAX_FRAME_SIZE, ErrorCode, Http2ConnectionError, allowed, pack_header
+from .receive_window import MAX_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from .stream import Http2Stream
 
 BATCH_SIZE = 2**16
-MAX_WINDOW = 2**31 - 1
 DEFAULT_WINDOW = 2**16 - 1
 
 _UPDATES_PER_FRAME = 20.0  # WINDOW_UPDATE frames that a DATA frame of ours may bring

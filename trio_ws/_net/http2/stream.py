@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from ..._transport import Transport
-from .frame_reader import ErrorCode, error_name
+from .frame_reader import SMALL_DATA, ErrorCode, error_name
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable
 
     from .read_turn import Reading
+    from .receive_window import ReceiveWindow
 
     Fields = list[tuple[str, str]]
 
@@ -76,7 +77,7 @@ class Carrier(Protocol):
     def queue(self, stream: Http2Stream) -> None: ...
     def end(self, stream: Http2Stream) -> None: ...
     def drop(self, stream: Http2Stream) -> None: ...
-    def give_back(self, stream: Http2Stream, size: int) -> None: ...
+    def give_back(self, stream: Http2Stream, unread: int) -> None: ...
     @property
     def refund(self) -> Callable[[int], None]: ...
     def ask(self) -> bool: ...
@@ -89,7 +90,7 @@ class Http2Stream(Transport):
         connection: what carries it.
         number: the stream's identifier, an attribute named ``id``.
         send_window: bytes that we may send.
-        receive_window: bytes that the peer may send.
+        receive_window: what the peer may send.
 
     Attributes:
         outgoing: what waits for its turn or for the window.
@@ -109,13 +110,11 @@ class Http2Stream(Transport):
         "_closers",
         "_connection",
         "_eof",
-        "_half_window",
         "_interim",
         "_moved",
         "_notice",
         "_reading",
         "_small_data",
-        "_taken",
         "_unread",
         "_wake",
         "answer",
@@ -135,7 +134,7 @@ class Http2Stream(Transport):
     handover = True
     multiplexed = True
 
-    def __init__(self, connection: Carrier, number: int, *, send_window: int, receive_window: int) -> None:
+    def __init__(self, connection: Carrier, number: int, *, send_window: int, receive_window: ReceiveWindow) -> None:
         self._connection = connection
         self._reading = connection.reading
         self._client: object = None
@@ -143,7 +142,6 @@ class Http2Stream(Transport):
         self.id = number
         self.send_window = send_window
         self.receive_window = receive_window
-        self._half_window = max(1, receive_window // 2)
         self.outgoing = bytearray()
         self.waits_for_turn = False
         self.awaits_answer = False
@@ -154,9 +152,8 @@ class Http2Stream(Transport):
         self.local_ended = False
         self.remote_ended = False
         self.has_input = False
-        self._arrived: list[bytes] = []
+        self._arrived: list[bytes | bytearray] = []
         self._unread = 0  # bytes
-        self._taken = 0  # bytes that were read and not given back
         self._small_data = 0  # what small frames cost that nobody has read
         self._eof = False
         self._closed = False
@@ -231,20 +228,20 @@ class Http2Stream(Transport):
         if self._arrived:
             chunks, self._arrived = self._arrived, []
             self.has_input = self.remote_ended
-            self._taken += self._unread
             self._unread = 0
             if self._small_data:
                 self._connection.refund(self._small_data)
                 self._small_data = 0
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            return bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
         return b"" if self.remote_ended or self._closed else None
 
-    def give_back(self) -> None:
-        # Half a window at a time: a frame for every message would cost more than the message.
-        if self._taken >= self._half_window and not self.remote_ended and not self._closed:
-            size, self._taken = self._taken, 0
-            self.receive_window += size
-            self._connection.give_back(self, size)
+    def give_back(self, waiting: int = 0) -> int:
+        window, unread = self.receive_window, self._unread
+        room = window.update_at - window.available - unread
+        if waiting <= room and not self.remote_ended and not self._closed:
+            self._connection.give_back(self, unread + waiting)
+            room = window.update_at - window.available - unread
+        return room
 
     def watch(self, notice: Callable[[], None]) -> None:
         self._notice = notice
@@ -304,15 +301,24 @@ class Http2Stream(Transport):
             size: with it.
             small_data: what a small frame costs until it is read.
         """
-        self.receive_window -= size
-        self._taken += size - len(data)
+        self.receive_window.available -= size
         self._small_data += small_data
         if data:
-            self._arrived.append(data)
             self._unread += len(data)
+            if len(data) < SMALL_DATA and self._arrived:
+                self._join_last(data)
+            else:
+                self._arrived.append(data)
             if not self.has_input:
                 self.has_input = True
                 self._tell()
+
+    def _join_last(self, data: bytes) -> None:
+        # An object for each byte would make of a window fifty times as much memory.
+        last = self._arrived[-1]
+        if not isinstance(last, bytearray):
+            last = self._arrived[-1] = bytearray(last)
+        last += data
 
     def take_headers(self, fields: Fields | None, *, ended: bool) -> None:
         """Take the headers of an answer."""
