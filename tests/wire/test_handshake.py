@@ -19,6 +19,7 @@ from trio_ws._wire.handshake import (
     read_http2_request,
 )
 from trio_ws._wire.headers import Headers, HeadersLike
+from trio_ws._wire.negotiation import is_key
 from trio_ws._wire.url import parse_url
 
 NOTHING = Agreement(protocol=None, deflate=None, extensions="")
@@ -99,12 +100,15 @@ def test_the_fullest_http1_request() -> None:
 def test_the_fullest_http2_request() -> None:
     client = full_handshake()
     fields = client.http2_request()
+    key = dict(fields)["sec-websocket-key"]
+    assert is_key(key)
     assert fields == [
         (":method", "CONNECT"),
         (":protocol", "websocket"),
         (":scheme", "https"),
         (":authority", "example.com:8443"),
         (":path", "/chat?a=b"),
+        ("sec-websocket-key", key),
         ("sec-websocket-version", "13"),
         ("sec-websocket-protocol", "chat, superchat"),
         ("sec-websocket-extensions", offer(Compression())),
@@ -118,14 +122,18 @@ def test_the_fullest_http2_request() -> None:
 
 
 def test_the_plainest_http2_request() -> None:
-    assert handshake().http2_request() == [
+    client = handshake()
+    fields, again = client.http2_request(), client.http2_request()
+    assert fields == [
         (":method", "CONNECT"),
         (":protocol", "websocket"),
         (":scheme", "http"),
         (":authority", "example.com"),
         (":path", "/chat"),
+        ("sec-websocket-key", dict(fields)["sec-websocket-key"]),
         ("sec-websocket-version", "13"),
     ]
+    assert dict(fields)["sec-websocket-key"] != dict(again)["sec-websocket-key"]
 
 
 def test_the_callers_host_and_authorization_win() -> None:
@@ -356,6 +364,7 @@ def test_client_and_server_agree_over_both_http_versions(
     assert (agreement.deflate is None) == (compression is None)
 
     request = read_http2_request(client.http2_request(), secure=False)
-    assert (request.host, request.origin, request.key) == ("example.com", "http://example.com", None)
+    assert (request.host, request.origin) == ("example.com", "http://example.com")
+    assert request.key == client.request_headers["sec-websocket-key"]
     answer, over_http2 = http2_answer(request, protocol=chosen, compression=compression, headers={"X": "1"})
     assert client.check_http2_answer(Headers(answer)) == over_http2 == agreement

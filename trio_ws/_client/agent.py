@@ -23,7 +23,7 @@ from .._net.dial import (
     start_tls,
 )
 from .._net.http1 import upgrade
-from .._net.http2.connection import Http2Connection
+from .._net.http2.connection import PATIENCE, Http2Connection
 from .._net.http2.exchange import request_websocket, unanswered
 from .._net.http2.frame_reader import Http2Statistics
 from .._net.http2.stream import StreamReset
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 HTTP1_ALPN = ("http/1.1",)
 HTTP2_ALPN = ("h2", "http/1.1")
 MAX_TRIES = 3  # connections that may refuse a stream
-PATIENCE = 1.0  # seconds that a connection may be silent when a stream is opened
 
 
 @dataclass(slots=True)
@@ -218,6 +217,8 @@ class Agent(Dispatcher):
         try:
             return await self._ask(made, request)
         except StreamReset as error:
+            if error.wants_http1:
+                return await self._open_http1(request)
             raise unanswered(f"the server refused the stream: {error}", error) from None
         finally:
             made.end_with_its_streams()
@@ -239,8 +240,11 @@ class Agent(Dispatcher):
             started_at = trio.current_time()
             try:
                 return await self._ask(connection, request)
-            except StreamReset as error:  # not looked at: RFC 9113 §8.7 has it sent again, elsewhere
-                refusal = error
+            except StreamReset as error:
+                if error.wants_http1:  # RFC 9113 §7
+                    origin.http1 = True
+                    continue
+                refusal = error  # not looked at: RFC 9113 §8.7 has it sent again, elsewhere
                 refused.append(connection)
             except trio.Cancelled:
                 if trio.current_time() >= started_at + PATIENCE:  # or the next one would wait for a dead peer too
@@ -269,7 +273,7 @@ class Agent(Dispatcher):
 
         Returns:
             The HTTP/2 connection, which takes WebSockets; or the transport, if the server chose HTTP/1.1; None if it
-            chose HTTP/2 and takes no WebSockets over it.
+            chose HTTP/2 and takes no WebSockets over it, or wants HTTP/1.1 for them.
         """
         transport = await self._secure(request, HTTP2_ALPN)
         if isinstance(transport, TLSTransport) and transport.alpn != "h2":
@@ -287,6 +291,8 @@ class Agent(Dispatcher):
             error = connection.error
             if isinstance(error, OSError):
                 raise error
+            if isinstance(error, StreamReset) and error.wants_http1:
+                return None
             why = error or "the server closed the connection"
             raise unanswered(f"HTTP/2 ended before it began: {why!s:.256}", error)
         if not connection.extended_connect:  # RFC 8441 §3

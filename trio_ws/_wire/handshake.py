@@ -60,6 +60,9 @@ __all__ = [
 ]
 
 
+_SWITCHING_PROTOCOLS = "101"
+
+
 class ClientHandshake:
     """The client's opening handshake: makes the request, for either HTTP version, and checks the answer.
 
@@ -134,8 +137,12 @@ class ClientHandshake:
         return "GET", self._url.target, fields
 
     def http2_request(self) -> list[tuple[str, str]]:
-        """Make the header block of an extended CONNECT; no key, no Host, no Upgrade (RFC 8441 §5)."""
-        fields = [(name.lower(), value) for name, value in self._fields]
+        """Make the header block of an extended CONNECT: no Host and no Upgrade (RFC 8441 §5).
+
+        HTTP/2 has no use for a key, and no objection. But a proxy that speaks HTTP/1.1 to the server hands on what it
+        gets, and without a key the server answers 400.
+        """
+        fields = [("sec-websocket-key", new_key()), *((name.lower(), value) for name, value in self._fields)]
         self._request_headers = headers_of([("host", self._host), *fields])
         return [
             (":method", "CONNECT"),
@@ -202,6 +209,12 @@ class ClientHandshake:
             raise InvalidHandshake(f"the server's Sec-WebSocket-Extensions {answer!r:.256}: {error}") from error
 
 
+def is_interim(fields: list[tuple[str, str]]) -> bool:
+    """Tell whether another answer follows one over HTTP/2, as far as its status says (RFC 9113 §8.1)."""
+    status = next((value for name, value in fields if name == ":status"), "")
+    return len(status) == 3 and status.startswith("1") and status != _SWITCHING_PROTOCOLS
+
+
 def read_http2_answer(fields: list[tuple[str, str]]) -> tuple[int, Headers]:
     """Read the header block of an answer over HTTP/2: its status and its headers.
 
@@ -215,7 +228,9 @@ def read_http2_answer(fields: list[tuple[str, str]]) -> tuple[int, Headers]:
     except Refusal as refusal:
         raise InvalidHandshake(f"the server's answer is malformed: {refusal.reason_text}") from None
     status = pseudo.get(":status", "")
-    if len(status) != 3 or not status.isascii() or not status.isdecimal() or not "200" <= status < "600":
+    if status == _SWITCHING_PROTOCOLS:  # RFC 9113 §8.6
+        raise InvalidHandshake("the server's answer is malformed: HTTP/2 has no status 101")
+    if len(status) != 3 or not status.isascii() or not status.isdecimal() or not "100" <= status < "600":
         raise InvalidHandshake(f"the server's answer has no status: {status!r:.256}")
     return int(status), headers_of(ordinary)
 

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_ws.http2")
 
 FRAMES_AT_ONCE = 256  # no step understands more without letting others run
+SILENCE = 5.0  # seconds after which a peer that gets a request is asked whether it is there
+PATIENCE = 1.0  # seconds for the answer; on a long path so many round trips
+_ROUND_TRIPS = 4
 
 
 class Http2Connection:
@@ -104,6 +107,7 @@ class Http2Connection:
         self._sending = False
         self._goaway: StreamReset | None = None  # the peer's, if it says that something is wrong
         self._round_trip = RoundTrip()
+        self._heard_by = math.inf  # when something must have come, or requests are not answered here
         self._idle_since = trio.current_time()
         self._handlers = Handlers(serve, limits, counts, self._handler_ended) if serve is not None else None
         self.counts = counts
@@ -202,7 +206,6 @@ class Http2Connection:
         if self._handlers is not None:
             self._handlers.drop_waiting()
         self._settled.set()
-        self._round_trip.release()
         self._see_whether_done()
         self._scope.cancel()
 
@@ -220,7 +223,7 @@ class Http2Connection:
     # ---- time ----
 
     def _next_deadline(self) -> float:
-        deadline = min(self._settle_by, self._frame_reader.block_deadline)
+        deadline = min(self._settle_by, self._frame_reader.block_deadline, self._heard_by)
         if self._is_idle:
             deadline = min(deadline, self._idle_since + self._limits.h2_idle_timeout)
         if self._sender.stalled:
@@ -233,6 +236,8 @@ class Http2Connection:
             return
         if now >= self._settle_by:
             self._fail(Http2ConnectionError(ErrorCode.SETTINGS_TIMEOUT, "no SETTINGS came in time"))
+        elif now >= self._heard_by:
+            self._look_whether_heard()
         elif now >= self._frame_reader.block_deadline:
             self._fail(
                 Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "a header block took too long", "h2_header_timeout")
@@ -419,11 +424,37 @@ class Http2Connection:
         assert stream_id is not None, "there was room"
         stream = self._add(stream_id)
         stream.awaits_answer = True
+        self._ask_if_silent()
         self._sender.control(self._h2.send_headers(stream.id, fields))
         if self._h2.next_stream is None or self._opened >= allowed(self._limits.h2_max_streams_total):
             self.draining = True
         self._flush()
         return stream
+
+    def _ask_if_silent(self) -> None:
+        """Have the answer to a request begin with that to a PING: a path can die without a word."""
+        now = trio.current_time()
+        if now < self.heard_at + SILENCE:
+            return
+        if self._round_trip.asked_at <= self.heard_at:
+            self._send_ping(now)
+        patience = max(PATIENCE, _ROUND_TRIPS * self._round_trip.seconds)
+        self._heard_by = min(self._heard_by, now + patience)
+        self._hurry()
+
+    def _look_whether_heard(self) -> None:
+        self._heard_by = math.inf
+        if self.heard_at < self._round_trip.asked_at:
+            for stream in list(self._streams.values()):
+                if stream.awaits_answer:
+                    self._receiver.reset(stream, ErrorCode.CANCEL, "no answer to a PING", retryable=True)
+            self._flush()
+            self.end_with_its_streams()
+
+    def reset(self, stream: Http2Stream, code: int, text: str) -> None:
+        """End a stream for what the peer did wrong on it."""
+        self._receiver.reset(stream, code, text, by_peer=True)
+        self._flush()
 
     def distrust(self, since: float) -> None:
         """Open no more streams if nothing has come since then: the peer may be gone."""

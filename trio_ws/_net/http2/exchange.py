@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import trio
 
-from ..._exceptions import HandshakeRejected, InvalidHandshake
+from ..._exceptions import InvalidHandshake
 from ..._wire.handshake import http2_answer, read_http2_answer
 from ..._wire.headers import Headers
-from ..exchange import BODILESS, dated, with_server
+from ..exchange import BODILESS, dated, read_rejection_body, with_server
 from .frame_reader import ErrorCode
-from .stream import StreamReset
+from .stream import MAX_INFORMATIONAL, StreamReset
 
 if TYPE_CHECKING:
     from ..._options import Compression, Limits
@@ -113,28 +114,50 @@ async def request_websocket(
     Raises:
         HandshakeRejected: the answer is another status.
         InvalidHandshake: the answer is malformed, or there is none.
-        StreamReset: the request was not looked at, and may be sent on another connection.
+        StreamReset: the request was not looked at, and may be sent on another connection; over HTTP/1.1 if the server
+            wants that.
         OSError: the connection broke.
     """
     stream = connection.open_stream(handshake.http2_request())
     try:
-        while stream.answer is None and not stream.remote_ended:
-            await stream.wait_readable()
-        if stream.answer is None:
-            raise _why_none(stream)
-        status, headers = read_http2_answer(stream.answer)
+        status, headers, ended = await _read_answer(connection, stream)
         if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:  # RFC 8441 §4: any 2xx
-            raise HandshakeRejected(status, headers, await _read_body(stream, limits))
+            rejection = handshake.reject(status, headers)
+            await read_rejection_body(rejection, partial(_read_body, stream, limits), limits)
+            raise rejection
+        if ended:
+            raise InvalidHandshake(f"the server's answer {status} ends the stream: no WebSocket can follow")
         return stream, headers
     except BaseException:  # cancelled or failed: nothing is left open
         stream.abort()
         raise
 
 
+async def _read_answer(connection: Http2Connection, stream: Http2Stream) -> tuple[int, Headers, bool]:
+    """Read on to the answer that counts: its status, its headers, and whether it ends the stream."""
+    for _ in range(MAX_INFORMATIONAL + 1):
+        while not stream.answers and not stream.remote_ended:
+            await stream.wait_readable()
+        if not stream.answers:
+            raise _why_none(stream)
+        fields, ended = stream.answers.pop(0)
+        if fields is None:
+            raise InvalidHandshake("the headers of the server's answer are larger than max_head_size or max_headers")
+        try:
+            status, headers = read_http2_answer(fields)
+            if status >= HTTPStatus.OK:
+                return status, headers, ended
+            if ended:  # RFC 9113 §8.1
+                raise InvalidHandshake(f"the server's answer is malformed: an interim {status} ends the stream")
+        except InvalidHandshake as error:
+            connection.reset(stream, ErrorCode.PROTOCOL_ERROR, str(error))  # RFC 9113 §8.1.1
+            raise
+    raise InvalidHandshake(f"the server sent {MAX_INFORMATIONAL} interim answers and no other")
+
+
 def _why_none(stream: Http2Stream) -> Exception:
     error = stream.error
-    if isinstance(error, OSError) or getattr(error, "retryable", False):
-        assert error is not None
+    if isinstance(error, OSError) or (isinstance(error, StreamReset) and (error.retryable or error.wants_http1)):
         return error
     return unanswered(f"the server did not answer: {error or 'it ended the stream'!s:.256}", error)
 
@@ -150,13 +173,11 @@ def unanswered(message: str, error: Exception | None) -> InvalidHandshake:
     return InvalidHandshake(message, no_answer=no_answer)
 
 
-async def _read_body(stream: Http2Stream, limits: Limits) -> bytes:
+async def _read_body(stream: Http2Stream, limits: Limits, body: bytearray) -> None:
     """Read the body of a rejection, as much of it as is wanted."""
-    body = bytearray()
     while len(body) < limits.max_body_size and (data := stream.read()) != b"":
         if data is None:
             await stream.wait_readable()
         else:
             body += data
             stream.give_back()
-    return bytes(body[: limits.max_body_size])

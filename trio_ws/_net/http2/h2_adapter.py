@@ -54,12 +54,14 @@ class HeaderDecoder(hpack.Decoder):
 
     Attributes:
         fields: the headers decoded last; None if they were larger than allowed.
+        ends_stream: whether the next header block ends its stream.
     """
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(max_header_list_size=2 * limits.max_head_size)
         self._limits = limits
         self.fields: Fields | None = None
+        self.ends_stream = False
 
     def decode(self, data: bytes, raw: bool = False) -> Iterable[hpack.HeaderTuple]:
         try:
@@ -72,8 +74,9 @@ class HeaderDecoder(hpack.Decoder):
         self.fields = None
         if size <= self._limits.max_head_size and len(headers) <= self._limits.max_headers:
             self.fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
-        # It tells interim answers by their status. A wrong content-length would be an error of the connection's.
-        return [field for field in headers if field[0] == b":status"]
+        # It tells interim answers by their status, and one that ends its stream would be an error of the connection's,
+        # as a wrong content-length would.
+        return [] if self.ends_stream else [field for field in headers if field[0] == b":status"]
 
 
 class H2Adapter:
@@ -117,6 +120,7 @@ class H2Adapter:
         Raises:
             Http2ConnectionError: it breaks a rule.
         """
+        self._decoder.ends_stream = wire[3] == Kind.HEADERS and bool(wire[4] & END_STREAM)  # RFC 9113 §4.1
         try:
             events = self._h2.receive_data(wire)
         except ProtocolError as error:

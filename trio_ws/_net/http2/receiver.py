@@ -140,13 +140,20 @@ class Receiver:
         self.windows.forget_stream(stream.receive_window)
         self._late += stream.receive_window.available
 
-    def reset(self, stream: Http2Stream, code: int, text: str, *, by_peer: bool = False) -> None:
-        """End a stream for a reason of its own; ``by_peer``: the peer made us do it, which is counted."""
+    def reset(
+        self, stream: Http2Stream, code: int, text: str, *, by_peer: bool = False, retryable: bool = False
+    ) -> None:
+        """End a stream for a reason of its own.
+
+        Args:
+            by_peer: the peer made us do it, which is counted.
+            retryable: as :class:`StreamReset` has it.
+        """
         if by_peer:
             self._frame_reader.count_reset()
         self.send_reset(stream, code)
         self._sender.forget(stream)
-        stream.fail(StreamReset(code, text))
+        stream.fail(StreamReset(code, text, retryable=retryable))
 
     def send_reset(self, stream: Http2Stream, code: int) -> None:
         """Send RST_STREAM for a stream that has not ended."""
@@ -356,7 +363,8 @@ class Receiver:
         self._frame_reader.count_control()
         if self._is_client:
             for stream in self.streams.values():
-                if stream.id > last:
+                # Whoever ends a connection for an error answers no more (RFC 9113 §5.4.1).
+                if stream.id > last or (code == ErrorCode.HTTP_1_1_REQUIRED and stream.awaits_answer):
                     self._sender.forget(stream)
                     stream.fail(StreamReset(code, "the server goes away", retryable=True))
         self._listener.went_away(last, code)

@@ -1,10 +1,8 @@
-"""How long the peer of a connection takes to answer, and whether it does."""
+"""How long the peer of a connection takes to answer."""
 
 from __future__ import annotations
 
 import math
-
-import trio
 
 _STALE_AFTER = 5.0  # seconds; the load of a path changes, and what was measured with it
 
@@ -17,12 +15,11 @@ class RoundTrip:
         asked_at: when the last question was sent.
     """
 
-    __slots__ = ("_answered", "asked_at", "seconds")
+    __slots__ = ("asked_at", "seconds")
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self.asked_at = -math.inf
-        self._answered = trio.lowlevel.ParkingLot()
 
     def is_stale(self, now: float) -> bool:
         """Whether it was measured long ago, and no question is on its way that is younger."""
@@ -35,12 +32,3 @@ class RoundTrip:
     def answer(self, now: float) -> None:
         """Note that an answer came."""
         self.seconds = now - self.asked_at
-        self._answered.unpark_all()
-
-    async def wait_answered(self) -> None:
-        """Wait until the next answer, or until :meth:`release`."""
-        await self._answered.park()
-
-    def release(self) -> None:
-        """Let go who waits for an answer: there will be none."""
-        self._answered.unpark_all()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from ..._transport import Transport
+from ..._wire.handshake import is_interim
 from .frame_reader import SMALL_DATA, ErrorCode, error_name
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ class StreamReset(Exception):
         super().__init__(f"{message}: {error_name(code)}")
         self.code = code
         self.retryable = retryable
+
+    @property
+    def wants_http1(self) -> bool:
+        """Whether the server takes this request over HTTP/1.1 only (RFC 9113 §7)."""
+        return self.code == ErrorCode.HTTP_1_1_REQUIRED
 
     @property
     def objects(self) -> bool:
@@ -96,7 +102,8 @@ class Http2Stream(Transport):
         outgoing: what waits for its turn or for the window.
         waits_for_turn: whether it has a place in the line.
         awaits_answer: whether this is a request of ours that has no answer yet.
-        answer: the headers of the answer, None before; empty if they were larger than allowed.
+        answers: the header blocks that answer it and were not looked at, the last one final; each with whether it ends
+            the stream, and None in its place if it was larger than allowed.
         answered: whether a server has answered.
         content_left: bytes that are still to come by the Content-Length of a request, None if it has none.
         local_ended: whether our END_STREAM has gone.
@@ -110,15 +117,14 @@ class Http2Stream(Transport):
         "_closers",
         "_connection",
         "_eof",
-        "_interim",
         "_moved",
         "_notice",
         "_reading",
         "_small_data",
         "_unread",
         "_wake",
-        "answer",
         "answered",
+        "answers",
         "awaits_answer",
         "content_left",
         "has_input",
@@ -145,10 +151,9 @@ class Http2Stream(Transport):
         self.outgoing = bytearray()
         self.waits_for_turn = False
         self.awaits_answer = False
-        self.answer: Fields | None = None
+        self.answers: list[tuple[Fields | None, bool]] = []
         self.answered = False
         self.content_left: int | None = None
-        self._interim = 0
         self.local_ended = False
         self.remote_ended = False
         self.has_input = False
@@ -321,14 +326,11 @@ class Http2Stream(Transport):
         last += data
 
     def take_headers(self, fields: Fields | None, *, ended: bool) -> None:
-        """Take the headers of an answer."""
-        status = next((value for name, value in fields or () if name == ":status"), "")
-        if status.startswith("1") and self._interim < MAX_INFORMATIONAL:
-            self._interim += 1
-            return
-        self.awaits_answer = False
-        self.answer = fields or []
-        self.remote_ended = self.has_input = ended
+        """Take a header block that answers: an interim one has another after it."""
+        self.answers.append((fields, ended))
+        if ended or len(self.answers) > MAX_INFORMATIONAL or not is_interim(fields or []):
+            self.awaits_answer = False
+            self.remote_ended = self.has_input = ended
         self._tell()
 
     def _tell(self) -> None:
