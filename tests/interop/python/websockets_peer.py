@@ -51,6 +51,8 @@ async def begin(websocket: AsyncioConnection | TrioConnection, scenario: str, he
     """Do what the scenario asks for before the echo."""
     if scenario == "hello":
         await websocket.send(json.dumps({"protocol": websocket.subprotocol, "header": header}))
+    elif scenario == "where":
+        await websocket.send("{}")  # each has a connection of its own
     elif scenario == "fragments":
         await websocket.send(["déjà", "", " vu €5 ", "\N{GRINNING FACE}"])
         await websocket.send([bytes(range(100)), bytes(range(100, 256))])
