@@ -53,7 +53,8 @@ def names(node: ast.AST) -> list[str]:
 def is_guarded(name: str, scope: str) -> bool:
     module, _, attribute = name.rpartition(".")
     asked = f", '{attribute}')" in scope and (f"hasattr({module}, " in scope or not module)
-    return asked or "sys.platform" in scope or (name in unix_only.MODULES and "except (ImportError" in scope)
+    caught = "except ImportError" in scope or "except (ImportError" in scope
+    return asked or "sys.platform" in scope or (name in unix_only.MODULES and caught)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
