@@ -111,3 +111,11 @@ def test_a_close_info_reads_well() -> None:
     assert str(CloseInfo(1001)) == "1001 (going away)"
     assert str(CloseInfo(4000, "bye")) == "4000 (private use) 'bye'"
     assert CloseInfo() == CloseInfo(1006, "", was_clean=False)
+
+
+def test_a_close_info_is_a_value() -> None:
+    info = CloseInfo(4000, "bye")
+    assert len({info, CloseInfo(4000, "bye"), CloseInfo(4000)}) == 2
+    with pytest.raises(AttributeError):
+        info.code = 1000  # type: ignore[misc]
+    assert not hasattr(info, "__dict__")
