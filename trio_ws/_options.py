@@ -197,15 +197,21 @@ class Compression:
 class Keepalive:
     """When to ask whether a silent peer is still there; ``keepalive=None`` never asks.
 
-    Any byte from the peer counts as life. The clock stands still while nothing is read because the application
-    leaves its receive buffer full.
+    Any byte from the peer counts as life. The clock stands still while nothing is read because the application leaves
+    its receive buffer full, unless bytes of ours wait for the peer: if it takes none of them for ``interval`` and
+    ``timeout`` together, the connection fails with 1011. Over HTTP/2 the connection is read in any case, so its PING
+    is answered and counts then, too.
+
+    What came while the process stood still is read before anybody is given up; a peer that has said nothing then gets
+    ``timeout`` seconds once more.
 
     Attributes:
         interval: seconds of silence before a ping is sent.
         timeout: seconds of silence after that ping before the connection fails with 1011; None: never.
 
     While a long message of ours is on its way, bytes that the peer's side takes are life too: it cannot answer a ping
-    that is still behind them.
+    that is still behind them. On Linux these are the bytes that the peer's system acknowledges; elsewhere, those for
+    which this system makes room.
 
     Raises:
         ValueError: a value is not above 0.

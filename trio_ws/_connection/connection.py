@@ -57,10 +57,8 @@ _EMPTY: deque[str | bytes] = deque(maxlen=0)  # shared: a deque takes 760 bytes 
 class Connection(Lifecycle):
     """What a WebSocket stands on; its attendant must run from the start to the end.
 
-    The arguments are those of :class:`Lifecycle`, and:
-
     Args:
-        handover: the clock that it shares with other connections; None: it has its own.
+        handover: the clock that it shares with other connections; None: it has its own. The rest is :class:`Lifecycle`.
     """
 
     __slots__ = ("_control_frames", "_inbox", "_inbox_size", "_more", "_now", "_receive_limit", "counters")
@@ -231,19 +229,6 @@ class Connection(Lifecycle):
                 return self.take()
         raise trio.WouldBlock
 
-    async def wait_for_message(self) -> None:
-        """Wait until a message is here or has begun, in pieces, or until nothing comes any more.
-
-        Nothing is taken: the caller claims it before any other task can run.
-        """
-        assembler = self.assembler
-        assembler.asking += 1
-        try:
-            await self.read_until(lambda: self.has_message or assembler.unclaimed is not None, self._receivers)
-        finally:
-            assembler.asking -= 1
-            self.protocol.stream_at_most(assembler.asking)
-
     async def _want_whole(self) -> None:
         """Have the message in the making given whole, unless a task waits that asked for its pieces."""
         if self.assembler.asking:
@@ -261,12 +246,13 @@ class Connection(Lifecycle):
         except RemoteProtocolError as failure:
             self.fail(failure)
 
-    async def read_until(self, ready: Callable[[], bool], waiting: Waiters) -> None:
-        """Read until ``ready()``, or until nothing comes any more; park in ``waiting`` while others read."""
+    async def read_until(self, ready: Callable[[], bool], waiting: Waiters | None = None) -> None:
+        """Read until ``ready()`` or the end; park in ``waiting``, or with those that receive, while others read."""
+        line = self._receivers if waiting is None else waiting
         try:
             while not ready() and self.can_receive():
                 if self.reading or self.stalled:
-                    await waiting.park()
+                    await line.park()
                 else:
                     await self.read_more()
             if not ready():

@@ -164,7 +164,7 @@ class IncomingMessage:
                 assembler.begin(start)
                 connection.understand()  # what is held of it
             else:
-                await connection.wait_for_message()
+                await self._wait_for_message()
         # No checkpoint from here on: what was there could have been taken by another task.
         if connection.has_message:
             self._incoming = assembler.claim_whole(connection.take())
@@ -174,6 +174,16 @@ class IncomingMessage:
         else:
             raise connection.closed_error()
         return self
+
+    async def _wait_for_message(self) -> None:
+        """Wait until a message is here or has begun, or until nothing comes any more; take nothing."""
+        connection, assembler = self._connection, self._connection.assembler
+        assembler.asking += 1
+        try:
+            await connection.read_until(lambda: connection.has_message or assembler.unclaimed is not None)
+        finally:
+            assembler.asking -= 1
+            connection.protocol.stream_at_most(assembler.asking)
 
     def __aiter__(self) -> Self:
         return self
