@@ -45,7 +45,8 @@ class ProxyKind:
     async def running(self, folder: Path) -> AsyncIterator[str]:
         """Run the proxy as long as the block; gives the rest of its URL, ``host:port``."""
         port = free_port()
-        process = await trio.lowlevel.open_process(
+        # Not with trio, which would begin it in a thread: Envoy ends with the thread that has begun it.
+        process = subprocess.Popen(  # noqa: ASYNC220
             self.command(folder, port),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -59,8 +60,7 @@ class ProxyKind:
             yield f"{self.name}:{port}"
         finally:
             os.killpg(process.pid, signal.SIGKILL)  # some have processes of their own: they are one group
-            with trio.CancelScope(shield=True):
-                await process.wait()
+            process.wait()  # noqa: ASYNC222  # it is dead
 
     def url(self, place: str, *, user: str = USER, password: str = PASSWORD) -> str:
         """Write the proxy's URL, with the right credentials if it wants any."""

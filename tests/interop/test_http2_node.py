@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,9 +11,10 @@ import trio
 
 import trio_ws
 
+from ..serving import echo, serving
 from .contract import Fragments, OurClient, OurServer, Pings, Plain
 from .contract_http2 import OurClientShares, OurServerShares, echoes, open_many, reached, visited
-from .peers import HERE, TIMEOUT, TLS, Peer, Program, require
+from .peers import HERE, HOST, TIMEOUT, TLS, Peer, Program, require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,3 +123,18 @@ class TestOurServer(OurServer, Fragments, Pings, Plain, OurServerShares):
             async with visited(peer, "vanish", 3) as (clients, _):
                 for websocket in clients.arrived:
                     assert (await websocket.wait_closed()).code == 1006
+
+
+async def test_a_client_that_does_not_end_its_side_is_not_waited_for(node_modules: Path, tls: TLS) -> None:
+    """Its stream is reset without an error, and it has the Close by then."""
+    peer = Program(
+        command=(require("node"), str(HERE / "node" / "half_open.js")),
+        environment={"NODE_PATH": str(node_modules)},
+        tls=tls,
+        http_version="2",
+    )
+    limits = trio_ws.Limits(close_linger=10 * TIMEOUT)
+    serve = partial(trio_ws.serve_websocket, echo, HOST, 0, tls.server_context, limits=limits)
+    with trio.fail_after(TIMEOUT):
+        async with serving(serve) as server, peer.connecting(f"{peer.url_of(server.port)}/") as output:
+            assert await output.line() == {"answer": "880203e8", "reset": 0}
