@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -250,6 +250,23 @@ async def test_headers_that_do_not_decompress_end_the_connection(autojump_clock:
     assert len(agent.servers) == len(blocks)
 
 
+async def test_malformed_answers_without_end_end_the_connection_and_raise_nothing_else(
+    autojump_clock: MockClock,
+) -> None:
+    async def serve(server: Server) -> None:
+        with suppress(AssertionError, trio.BrokenResourceError):  # the client has left
+            while True:
+                await server.respond([(":status", "101")])
+
+    async with raw_agent(serve) as agent:
+        for _ in range(150):
+            with pytest.raises(InvalidHandshake, match="101"):
+                async with open_plain(URL, dispatcher=agent):
+                    pass
+        assert len(agent.servers) == 2
+        assert agent.statistics().limits_passed == {"h2_reset_burst": 1}
+
+
 # ---- HTTP_1_1_REQUIRED ----
 
 
@@ -445,6 +462,31 @@ async def test_an_answer_is_as_good_as_that_to_the_ping(autojump_clock: MockCloc
             assert len(agent.servers) == 1
         await trio.sleep(2)
         assert agent.statistics().connections_open == 1
+
+
+async def test_an_answer_that_came_while_the_process_stood_still_counts(mock_clock: MockClock) -> None:
+    go_on = trio.Event()
+
+    async def serve(server: Server) -> None:
+        await server.respond(OK)
+        ping, stream_id = await server.expect(PingFrame), await server.request()
+        await go_on.wait()
+        await server.send(PingFrame(0, ping.opaque_data, flags=["ACK"]), server.headers(stream_id, OK))
+        await server.listen()
+
+    async def use(agent: Agent) -> None:
+        async with open_plain(URL, dispatcher=agent):
+            opened.append(len(agent.servers))
+
+    opened: list[int] = []
+    async with raw_agent(serve) as agent, open_plain(URL, dispatcher=agent):
+        mock_clock.jump(6)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(use, agent)
+            await wait_all_tasks_blocked()
+            go_on.set()
+            mock_clock.jump(3)
+        assert opened == [1]
 
 
 async def test_a_connection_that_was_heard_lately_is_not_asked(autojump_clock: MockClock) -> None:

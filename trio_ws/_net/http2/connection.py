@@ -443,6 +443,7 @@ class Http2Connection:
         self._hurry()
 
     def _look_whether_heard(self) -> None:
+        """Have requests sent elsewhere if nothing came in time."""
         self._heard_by = math.inf
         if self.heard_at < self._round_trip.asked_at:
             for stream in list(self._streams.values()):
@@ -453,7 +454,10 @@ class Http2Connection:
 
     def reset(self, stream: Http2Stream, code: int, text: str) -> None:
         """End a stream for what the peer did wrong on it."""
-        self._receiver.reset(stream, code, text, by_peer=True)
+        try:
+            self._receiver.reset(stream, code, text, by_peer=True)
+        except Http2ConnectionError as breach:  # it was not the first time
+            self._fail(breach)
         self._flush()
 
     def distrust(self, since: float) -> None:
