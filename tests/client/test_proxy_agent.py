@@ -134,7 +134,7 @@ async def test_a_websocket_through_a_proxy(scheme: str, secure: bool) -> None:
     context = server_context("inside.example") if secure else None
     async with (
         proxy.running() as place,
-        serving(partial(trio_ws.serve_websocket, echo, "127.0.0.1", 0, context, hosts=None)) as server,
+        serving(partial(trio_ws.serve_websocket, echo, "127.0.0.1", 0, context, hosts=["inside.example"])) as server,
         ProxyAgent(
             f"{scheme}://{place}",
             ssl_context=client_context(),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import assert_checkpoints, memory_stream_pair, wait_all_tasks_blocked
 
@@ -107,6 +107,7 @@ async def test_an_empty_line_before_a_request_is_ignored() -> None:
     assert (await refusal_of(b"\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")).status == 505
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, len(request()))))
 def test_a_request_in_any_pieces_is_the_same(cuts: list[int]) -> None:
     data = request()

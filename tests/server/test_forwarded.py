@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trio_ws import SAME_ORIGIN, Headers, HTTPRequest, HTTPResponse, WebSocketRequest, serve_websocket
@@ -177,6 +177,7 @@ PIECES = st.sampled_from(
 TEXTS = st.one_of(st.text(st.characters(max_codepoint=255)), st.lists(PIECES, max_size=12).map("".join))
 
 
+@settings(deadline=None)
 @given(TEXTS, st.booleans())
 def test_whatever_a_client_sends_the_line_of_the_proxy_counts(lie: str, modern: bool) -> None:
     if modern:
