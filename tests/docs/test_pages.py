@@ -71,15 +71,19 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert public - told == set()
 
 
+def tls_error(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, reason)
+    error.reason = reason
+    return error
+
+
 CLOSED = trio_ws.ConnectionClosedError
-VERSIONS = ssl.SSLError(ssl.SSL_ERROR_SSL, "no")
-VERSIONS.reason = "UNSUPPORTED_PROTOCOL"
 ERRORS = {
     "`InvalidURL`": trio_ws.InvalidURL("no"),
     "`OSError`": OSError("no"),
     "`ssl.SSLCertVerificationError`": ssl.SSLCertVerificationError("no"),
-    "`ssl.SSLError`": VERSIONS,
-    "`ssl.SSLEOFError`, or an alert of an internal error": ssl.SSLEOFError("no"),
+    "`ssl.SSLError`": tls_error("TLSV1_ALERT_PROTOCOL_VERSION"),
+    "`ssl.SSLEOFError`": ssl.SSLEOFError("no"),
     "`HandshakeRejected`": trio_ws.HandshakeRejected(403, {}),
     "`HandshakeRejected` with 408, 425, 429 or 500 and above": trio_ws.HandshakeRejected(503, {}),
     "`InvalidHandshake`": trio_ws.InvalidHandshake("no"),
@@ -90,6 +94,7 @@ ERRORS = {
     "`ConnectionClosedOK`": trio_ws.ConnectionClosedOK(trio_ws.CloseInfo(1000), None),
     "`ConnectionClosedError`, lost": CLOSED(None, None),
     "`ConnectionClosedError`, failed here": CLOSED(None, trio_ws.CloseInfo(1002)),
+    "`ConnectionClosedError`, failed here with 1009": CLOSED(None, trio_ws.CloseInfo(1009)),
     "`ConnectionClosedError` with another code": CLOSED(trio_ws.CloseInfo(1008), None),
     "`ConnectionClosedLocally`": trio_ws.ConnectionClosedLocally(None, trio_ws.CloseInfo(1000)),
     "`LocalProtocolError`": trio_ws.LocalProtocolError("no"),

@@ -129,8 +129,8 @@ class Agent(Dispatcher):
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: max_concurrent_streams is below 1, a host or a port is wrong, socket_path is passed with connect_to
-            or source_address, or this system has no Unix sockets.
+        ValueError: max_concurrent_streams is below 1, a host or a port is wrong, socket_path is passed with
+            connect_to or source_address, or this system has no Unix sockets.
 
     Source: undici's ``Agent`` with ``allowH2``, ``maxConcurrentStreams`` and ``connect``; RFC 8441.
     """
