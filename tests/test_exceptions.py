@@ -105,6 +105,7 @@ def test_a_rejection_carries_the_answer() -> None:
             "no Close frame received; sent 4000 (private use) 'mine'",
         ),
         (trio_ws.ConnectionClosedLocally, None, None, 1006, "", False, None),
+        (trio_ws.ConnectionClosedLocally, CloseInfo(4000, "theirs"), CloseInfo(4001), 4000, "theirs", True, None),
         (
             trio_ws.ConnectionClosedError,
             CloseInfo(4000),
