@@ -13,12 +13,12 @@ import trio
 import trio_ws
 from trio_ws import Limits
 
-from .peers import HOST, TIMEOUT
-from .proxies import ProxyKind
-from .reverse_proxies import REVERSE_PROXIES
+from . import envoy
+from .peers import HOST, TIMEOUT, require
+from .proxies import ProxyKind, write
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.interop
@@ -27,10 +27,24 @@ HELD, CHURNERS, ROUNDS = 80, 60, 4
 LINGER = 0.3  # seconds that a handler takes after its WebSocket has ended
 
 
-@pytest.fixture(params=REVERSE_PROXIES)
+def nghttpx(server_port: int) -> Callable[[Path, int], list[str]]:
+    """The proxy of nghttp2, which does not end its side of a stream once the server has."""
+
+    def command(folder: Path, port: int) -> list[str]:
+        backend = f"--backend={HOST},{server_port};;proto=h2"
+        arguments = (f"--frontend={HOST},{port};no-tls", backend, "--workers=1", "--no-ocsp", "--log-level=FATAL")
+        return [require("nghttpx"), f"--conf={write(folder, 'nghttpx.conf')}", *arguments]
+
+    return command
+
+
+PROXIES = {"Envoy": envoy.back, "nghttpx": nghttpx}
+
+
+@pytest.fixture(params=PROXIES)
 def proxy(request: pytest.FixtureRequest) -> Callable[[int], ProxyKind]:
     """What runs a proxy in front of the server on a port."""
-    return REVERSE_PROXIES[request.param]
+    return lambda port: ProxyKind(scheme="ws", command=PROXIES[request.param](port))
 
 
 async def linger(request: trio_ws.WebSocketRequest) -> None:
@@ -79,7 +93,7 @@ async def come_and_vanish(url: str) -> None:
             nursery.cancel_scope.cancel()
 
 
-async def hold_while(url: str, churn: Callable[[str], object]) -> Counter[str]:
+async def hold_while(url: str, churn: Callable[[str], Awaitable[None]]) -> Counter[str]:
     """Hold some WebSockets while others come and go; gives what became of those that were held."""
     fates: Counter[str] = Counter()
     done = trio.Event()
@@ -109,7 +123,7 @@ async def hold_while(url: str, churn: Callable[[str], object]) -> Counter[str]:
 
 @pytest.mark.parametrize("churn", [come_and_go, come_and_vanish])
 async def test_who_stays_keeps_a_websocket_while_others_come_and_go(
-    churn: Callable[[str], object], proxy: Callable[[int], ProxyKind], tmp_path: Path
+    churn: Callable[[str], Awaitable[None]], proxy: Callable[[int], ProxyKind], tmp_path: Path
 ) -> None:
     with trio.fail_after(2 * TIMEOUT):
         async with in_front(proxy, tmp_path, Limits()) as (url, server):
