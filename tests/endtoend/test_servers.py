@@ -134,7 +134,7 @@ async def test_plain_requests_are_the_http_handlers() -> None:
             return HTTPResponse(204)
         return HTTPResponse(200, iter([("Content-Type", "text/plain")]), b"hello")
 
-    async with serving(http_handler=http_handler, limits=Limits(close_linger=0.1)) as server:
+    async with serving(http_handler=http_handler, server_header=None, limits=Limits(close_linger=0.1)) as server:
         answer = await ask(server, head("POST /page HTTP/1.1", "Host: x", "Content-Length: 2") + b"ab")
         assert answer.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n")
         assert answer.endswith(b"\r\n\r\nhello")

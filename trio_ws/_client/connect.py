@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from .._net.dial import check_address, check_server_hostname, check_ssl_context,
 from .._net.transport import StreamTransport
 from .._options import Compression, Keepalive, Limits, check_names, defaults_of
 from .._util.nursery import BackgroundNursery
+from .._util.scopes import scope
 from .._version import PRODUCT
 from .._websocket.start import SharedKeywords, check_shared_keywords, start_websocket
 from .._websocket.websocket_stream import WebSocketStream
@@ -154,7 +154,7 @@ class _Call:
         return ProxyTimeout(f"{message}: the proxy {progress.proxy} had not connected us")
 
 
-@asynccontextmanager
+@scope
 async def open_websocket(
     url: str,
     protocols: str | Iterable[str] = (),
@@ -245,7 +245,7 @@ async def open_websocket(
 _DEFAULTS = defaults_of(open_websocket, ClientKeywords)
 
 
-@asynccontextmanager
+@scope
 async def open_websocket_stream(
     url: str, protocols: str | Iterable[str] = (), **options: Unpack[ClientKeywords]
 ) -> AsyncGenerator[WebSocketStream, None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import trio
 
@@ -118,6 +118,9 @@ class Accepted(set["WebSocket"]):
     goodbye: tuple[int, str] | None = None
 
 
+ACCEPT_HINT = "request.accept() is a scope: write `async with request.accept() as ws:`"
+
+
 class _Acceptance:
     """The block of one WebSocket that a server accepts. No generator: it would take half a kilobyte more."""
 
@@ -127,6 +130,12 @@ class _Acceptance:
         self._request = request
         self._protocol = protocol
         self._headers = headers
+        request.accept_called = True
+
+    if not TYPE_CHECKING:  # a type checker is right to refuse it
+
+        def __await__(self) -> NoReturn:
+            raise TypeError(ACCEPT_HINT)
 
     async def __aenter__(self) -> WebSocket:
         self._websocket = await self._request._accept(self._protocol, self._headers)
@@ -161,6 +170,7 @@ class WebSocketRequest:
         "_protocols",
         "_unanswered",
         "_url",
+        "accept_called",
     )
 
     def __init__(
@@ -179,6 +189,7 @@ class WebSocketRequest:
         self._nursery = nursery  # where the WebSocket's tasks run; they end with it
         self._handover = handover
         self._answered = False
+        self.accept_called = False
         self._cancelled_on_close: trio.CancelScope | None = None
         self._unanswered = Waiters()  # for the answer
         request = exchange.request

@@ -19,6 +19,7 @@ from .._net.listen import BROKEN_LISTENER, SocketFile, accept_nowait, check_list
 from .._net.transport import SocketTransport, StreamTransport, prepare_socket
 from .._options import SAME_ORIGIN, Compression, Keepalive, Limits, check_names, defaults_of
 from .._util.nursery import BackgroundNursery
+from .._util.scopes import check_runs_on_trio
 from .._version import PRODUCT
 from .._websocket.start import SharedKeywords, check_shared_keywords
 from .._wire.handshake import check_origins, check_product, check_protocols
@@ -174,6 +175,7 @@ async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_s
 
     Source: RFC 6455 §4.2.
     """
+    check_runs_on_trio("serve_websocket(...)")
     options = _check_options(
         ssl_context=ssl_context,
         protocols=protocols,

@@ -32,7 +32,7 @@ from .._wire.handshake import (
 )
 from .hosts import HostCheck
 from .policy import RequestPolicy
-from .request import Accepted, HTTPRequest, HTTPResponse, WebSocketRequest, check_answer
+from .request import ACCEPT_HINT, Accepted, HTTPRequest, HTTPResponse, WebSocketRequest, check_answer
 
 if TYPE_CHECKING:
     import ssl
@@ -394,7 +394,8 @@ class Service:
             raise (others or group) from None
         else:
             if not request.answered:
-                logger.error("handler returned without an answer to %.256r", request)
+                hint = f"; {ACCEPT_HINT}" if request.accept_called else ""
+                logger.error("handler returned without an answer to %.256r%s", request, hint)
         if not request.answered:
             await request.reject(HTTPStatus.INTERNAL_SERVER_ERROR, [_PLAIN_TEXT], b"Internal server error.")
 

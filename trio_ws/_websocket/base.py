@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import trio
 
@@ -31,6 +31,33 @@ class ReadyState(enum.IntEnum):
     CLOSED = 3
 
 
+# What people write who know another library.
+_OTHER_NAMES = {
+    "recv": "receive()",
+    "get_message": "receive()",
+    "receive_str": "receive()",
+    "receive_bytes": "receive()",
+    "receive_json": "json.loads(await ws.receive())",
+    "send_str": "send()",
+    "send_bytes": "send()",
+    "send_text": "send()",
+    "send_message": "send()",
+    "send_json": "send(json.dumps(value))",
+    "close": "aclose()",
+    "closed": "close_info, None until the connection has ended",
+    "close_code": "close_info",
+    "close_reason": "close_info",
+    "state": "ready_state",
+    "subprotocol": "protocol",
+    "path": "url",
+    "buffered": "buffered_amount",
+    "remote": "remote_address",
+    "local": "local_address",
+    "on_message": "async for message in ws",
+    "onmessage": "async for message in ws",
+}
+
+
 class WebSocketBase:
     """One connection, by whatever object it is used; and the pings, which belong to no message."""
 
@@ -52,6 +79,14 @@ class WebSocketBase:
         self._http_version = http_version
         self._request = request_headers
         self._response = response_headers
+
+    if not TYPE_CHECKING:  # a type checker knows which names there are
+
+        def __getattr__(self, name: str) -> NoReturn:
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if (ours := _OTHER_NAMES.get(name)) is not None:
+                message += f": here it is {ours}"
+            raise AttributeError(message, name=name, obj=self)
 
     # ---- pings ----
 

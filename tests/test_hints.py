@@ -1,0 +1,82 @@
+"""What people write who know another library, or asyncio: the error says what to write instead."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+import trio
+
+import trio_ws
+from trio_ws import WebSocketStream, open_websocket, open_websocket_stream, serve_websocket
+from trio_ws._websocket.base import _OTHER_NAMES
+from trio_ws.testing import memory_websocket_pair
+
+from .serving import serving
+
+URL = "ws://127.0.0.1:1/"
+
+
+@pytest.mark.parametrize("opener", [open_websocket, open_websocket_stream])
+async def test_a_scope_that_is_awaited(opener: object) -> None:
+    name = opener.__name__  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match=rf"write `async with {name}\(...\) as ws:`"):
+        await opener(URL)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("opener", [open_websocket, open_websocket_stream])
+def test_a_client_under_asyncio(opener: object) -> None:
+    async def main() -> None:
+        async with opener(URL):  # type: ignore[operator]
+            raise AssertionError("it opened")
+
+    with pytest.raises(RuntimeError, match=r"runs on trio only: start the program with trio.run\(main\)"):
+        asyncio.run(main())
+
+
+def test_a_server_under_asyncio() -> None:
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        raise AssertionError("a request came")
+
+    with pytest.raises(RuntimeError, match=r"^serve_websocket\(...\) runs on trio only"):
+        asyncio.run(serve_websocket(handler, "127.0.0.1", 0))
+
+
+@pytest.mark.parametrize("name", _OTHER_NAMES)
+async def test_a_name_of_another_library(name: str) -> None:
+    async with memory_websocket_pair() as (client, server):
+        for websocket in (client, WebSocketStream(server)):
+            if name == "close" and isinstance(websocket, WebSocketStream):
+                continue  # which has it, as in a browser
+            with pytest.raises(AttributeError) as caught:
+                getattr(websocket, name)
+            kind = type(websocket).__name__
+            assert str(caught.value) == f"{kind!r} object has no attribute {name!r}: here it is {_OTHER_NAMES[name]}"
+            assert (caught.value.name, caught.value.obj) == (name, websocket)
+
+
+async def test_a_name_that_nobody_has() -> None:
+    async with memory_websocket_pair() as (client, _):
+        with pytest.raises(AttributeError, match=r"^'WebSocket' object has no attribute 'frobnicate'$"):
+            client.frobnicate()  # type: ignore[attr-defined]
+        assert not hasattr(client, "recv")
+
+
+@pytest.mark.parametrize("awaited", [True, False])
+async def test_accept_without_a_block(awaited: bool, caplog: pytest.LogCaptureFixture) -> None:
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        accepting = request.accept()
+        if awaited:
+            await accepting  # type: ignore[misc]
+
+    async def serve(*, task_status: trio.TaskStatus[trio_ws.WebSocketServer]) -> None:
+        await serve_websocket(handler, "127.0.0.1", 0, task_status=task_status)
+
+    with caplog.at_level(logging.ERROR, "trio_ws.server"):
+        async with serving(serve) as server:
+            with pytest.raises(trio_ws.HandshakeRejected) as caught:
+                async with open_websocket(f"ws://127.0.0.1:{server.port}/"):
+                    raise AssertionError("it opened")
+    assert caught.value.status == 500
+    assert "async with request.accept() as ws" in caplog.text

@@ -1,0 +1,70 @@
+"""Scopes that say how they are used when they are used otherwise."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Generic, NoReturn, ParamSpec, TypeVar
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from types import TracebackType
+
+P = ParamSpec("P")
+T_co = TypeVar("T_co", covariant=True)
+
+
+def check_runs_on_trio(name: str) -> None:
+    """Check that the caller is a task of trio's.
+
+    Raises:
+        RuntimeError: it is not, but asyncio's for example; the message names the function that was called.
+    """
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        raise RuntimeError(
+            f"{name} runs on trio only: start the program with trio.run(main), not with asyncio.run(main())"
+        ) from None
+
+
+class Scope(AbstractAsyncContextManager[T_co, None], Generic[T_co]):
+    """The async context manager of a call, as ``contextlib.asynccontextmanager`` makes them.
+
+    Args:
+        manager: what it stands for.
+        call: how the call is written, for messages: ``open_websocket(...)``.
+    """
+
+    __slots__ = ("_call", "_manager")
+
+    def __init__(self, manager: AbstractAsyncContextManager[T_co, bool | None], call: str) -> None:
+        self._manager = manager
+        self._call = call
+
+    async def __aenter__(self) -> T_co:
+        check_runs_on_trio(self._call)
+        return await self._manager.__aenter__()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._manager.__aexit__(exc_type, exc, traceback)
+
+    if not TYPE_CHECKING:  # a type checker is right to refuse it
+
+        def __await__(self) -> NoReturn:
+            raise TypeError(f"{self._call} is a scope and not awaited: write `async with {self._call} as ws:`")
+
+
+def scope(function: Callable[P, AsyncIterator[T_co]]) -> Callable[P, Scope[T_co]]:
+    """Make a function that gives a :class:`Scope` of an async generator function, as ``asynccontextmanager`` does."""
+    make = asynccontextmanager(function)
+
+    @wraps(make)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Scope[T_co]:
+        return Scope(make(*args, **kwargs), f"{function.__name__}(...)")
+
+    return call
