@@ -72,6 +72,14 @@ def test_a_window_that_the_peer_waits_for_grows_to_its_limit_within_some_round_t
     assert path.now < 10 * 0.05  # with 64 KiB: 128 round trips
 
 
+def test_a_window_grows_though_a_round_trip_takes_longer_than_when_it_was_measured() -> None:
+    window = ReceiveWindow(64 * KIBIBYTE, 2 * MEBIBYTE)
+    for number in range(100):  # half of a window in each, which is the least that a peer sends that waits for updates
+        window.available -= window.size // 2
+        window.update(0, 0.09 * number, 0.05, MAX_WINDOW)
+    assert window.size == 2 * MEBIBYTE
+
+
 def test_no_window_grows_by_what_is_not_known() -> None:
     path = Path(ReceiveWindow(64 * KIBIBYTE, 2 * MEBIBYTE), 0.05, measured=0.0)
     path.run(8 * MEBIBYTE)
@@ -79,7 +87,7 @@ def test_no_window_grows_by_what_is_not_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "least", "most"), [(10**5, 2**16, 2**16), (10**6, 2**17, 2**18), (10**7, 2**20, 2**21)]
+    ("rate", "least", "most"), [(10**5, 2**16, 2**16), (10**6, 2**18, 2**19), (10**7, 2**21, 2**22)]
 )
 def test_a_window_grows_no_larger_than_the_application_is_fast(rate: float, least: int, most: int) -> None:
     path = Path(ReceiveWindow(64 * KIBIBYTE, 16 * MEBIBYTE), 0.05)
@@ -260,7 +268,7 @@ async def test_the_round_trip_is_measured_again_while_a_window_may_grow(autojump
             for _ in range(30):  # slowly
                 await far.send(64 * KIBIBYTE)
                 await trio.sleep(1)
-            assert 3 <= far.pings <= 7
+            assert 20 <= far.pings <= 30
             await far.send(8 * MEBIBYTE)
             assert far.credit > 8 * 64 * KIBIBYTE
             nursery.cancel_scope.cancel()

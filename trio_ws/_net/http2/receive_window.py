@@ -1,9 +1,12 @@
 """How much a peer may send ahead of what is taken from it (RFC 9113 §5.2): the windows that we give, and their growth.
 
 A window below the bandwidth-delay product of the path makes the peer wait for updates: with 64 KiB it sends 64 KiB in a
-round trip, however fast the path is. So a window doubles when a quarter of it was taken within one round trip: then the
-application keeps up, and the window may be what the peer waits for. It stops at four times what is taken in a round
-trip, or at its limit, and never shrinks: what a peer was allowed to send cannot be forbidden (RFC 9113 §6.9).
+round trip, however fast the path is. So a window doubles when a quarter of it was taken within two round trips: then
+the application keeps up, and the window may be what the peer waits for. It stops at eight times what is taken in a
+round trip, or at its limit, and never shrinks: what a peer was allowed to send cannot be forbidden (RFC 9113 §6.9).
+
+Two round trips, because one may take longer under load than when it was measured, and then a window that the peer waits
+for would look like one that it does not need.
 """
 
 from __future__ import annotations
@@ -64,7 +67,7 @@ class ReceiveWindow:
             round_trip: seconds from an update to the bytes that it allows; 0 if that is not known.
             spare: bytes that it may grow by.
         """
-        if now - self._measured_from >= round_trip:
+        if now - self._measured_from >= 2 * round_trip:
             self._measure_from(now)
         else:
             self._taken += self.size - self.available - unread

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-_STALE_AFTER = 5.0  # seconds; the load of a path changes, and what was measured with it
+_STALE_AFTER = 1.0  # seconds; the load of a path changes, and what was measured with it
 
 
 class RoundTrip:
