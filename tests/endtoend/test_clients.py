@@ -151,6 +151,7 @@ async def test_an_answer_may_come_in_pieces_and_after_others() -> None:
         (b"\x00\x01", "this is no HTTP"),
         (GOOD.replace(b"\r\n", b"\n"), "bare LF"),
         (GOOD.replace(b"websocket", b"web\rsocket"), "control character"),
+        (GOOD.replace(b"websocket", b"websocket\r\n folded"), "Upgrade"),
         (GOOD.replace(b"websocket", b"other"), "Upgrade"),
         (GOOD.replace(b"ACCEPT", b"wrong"), "Sec-WebSocket-Accept"),
         (GOOD[:-2] + b"Sec-WebSocket-Extensions: unknown\r\n\r\n", "unknown"),

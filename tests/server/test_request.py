@@ -311,7 +311,7 @@ async def test_a_rejection_is_403_by_default() -> None:
         await asked.reject()
         heard = await read_all(ours)
     date, server = (f"{name}: {field(heard, name)}" for name in ("Date", "Server"))
-    assert heard == head("HTTP/1.1 403 Forbidden", server, "Content-Length: 0", "Connection: close", date)
+    assert heard == head("HTTP/1.1 403 Forbidden", "Content-Length: 0", "Connection: close", date, server)
 
 
 async def test_rejecting_a_client_that_has_left_is_a_checkpoint() -> None:

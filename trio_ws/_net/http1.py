@@ -120,11 +120,19 @@ async def read_request(transport: Transport, limits: Limits, data: bytes = b"") 
     )
 
 
-def answer_bytes(status: int, headers: list[tuple[str, str]], body: bytes = b"", *, to_head: bool = False) -> bytes:
+def answer_bytes(
+    status: int,
+    headers: list[tuple[str, str]],
+    body: bytes = b"",
+    *,
+    to_head: bool = False,
+    server: str | None = None,
+) -> bytes:
     """Write a whole answer, 101 or any other; the connection is of no more use to HTTP after it.
 
     Args:
         to_head: the request was HEAD: tell the length of the body and leave it out.
+        server: the Server header, unless headers have one; None: none.
     """
     reason = HTTPStatus(status).phrase if status in _KNOWN_STATUS else ""
     fields = headers
@@ -135,6 +143,7 @@ def answer_bytes(status: int, headers: list[tuple[str, str]], body: bytes = b"",
         if status not in BODILESS:  # RFC 9110 §8.6
             fields.append(("Content-Length", str(len(body))))
         fields = dated([*fields, ("Connection", option)])
+    fields = with_server(fields, server)
     head = [f"HTTP/1.1 {status} {reason}", *[f"{name}: {value}" for name, value in fields]]
     return "\r\n".join(head).encode("latin-1") + _BLANK_LINE + (b"" if to_head else body)
 
@@ -190,8 +199,7 @@ class Http1Exchange:
 
     async def refuse(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         """Answer with another status."""
-        fields = with_server(headers, self._server)
-        await send_answer(self.transport, answer_bytes(status, fields, body), self._limits)
+        await send_answer(self.transport, answer_bytes(status, headers, body, server=self._server), self._limits)
 
 
 async def upgrade(transport: Transport, handshake: ClientHandshake, limits: Limits) -> tuple[Headers, bytes]:

@@ -163,8 +163,14 @@ class Service:
     async def _refuse(self, transport: Transport, refusal: Refusal, *, to_head: bool = False) -> None:
         logger.debug("refused %.256r with %.256r", transport.remote_address, str(refusal))
         body = refusal.reason_text.encode()
-        fields = with_server([*refusal.headers, _PLAIN_TEXT], self._options.server_header)
-        await send_answer(transport, answer_bytes(refusal.status, fields, body, to_head=to_head), self._limits)
+        answer = answer_bytes(
+            refusal.status,
+            [*refusal.headers, _PLAIN_TEXT],
+            body,
+            to_head=to_head,
+            server=self._options.server_header,
+        )
+        await send_answer(transport, answer, self._limits)
 
     @property
     def _limits(self) -> Limits:
@@ -238,7 +244,8 @@ class Service:
                 raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "A WebSocket is opened with GET.", (("Allow", "GET"),))
             raise Refusal(HTTPStatus.UPGRADE_REQUIRED, "This is a WebSocket server.", (_UPGRADE,))
         status, fields, body = await self._ask_http_handler(self._options.http_handler, request)
-        await send_answer(transport, answer_bytes(status, fields, body, to_head=head.method == "HEAD"), self._limits)
+        answer = answer_bytes(status, fields, body, to_head=head.method == "HEAD", server=self._options.server_header)
+        await send_answer(transport, answer, self._limits)
 
     def _make_plain_request(
         self, transport: Transport, method: str, target: str, headers: Headers, http_version: str
@@ -261,8 +268,7 @@ class Service:
     ) -> tuple[int, list[tuple[str, str]], bytes]:
         try:
             response = await http_handler(request)
-            fields = check_answer(response.status, response.headers, response.body)
-            return response.status, with_server(fields, self._options.server_header), response.body
+            return response.status, check_answer(response.status, response.headers, response.body), response.body
         # It is the user's code: what it raises ends this request, not the server.
         except Exception:
             logger.exception("http_handler failed on %.256r", request.target)
@@ -373,6 +379,7 @@ class Service:
             # RFC 9113 §8.6: there is no 426 without Upgrade.
             raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "A WebSocket is opened with CONNECT.", (("Allow", "CONNECT"),))
         status, fields, body = await self._ask_http_handler(self._options.http_handler, request)
+        fields = with_server(fields, self._options.server_header)
         await respond(connection, stream, status, fields, body, self._limits, to_head=method == "HEAD")
 
     # ---- handlers ----
