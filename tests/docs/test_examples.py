@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import shutil
 import signal
@@ -153,6 +154,55 @@ def test_calls_go_both_ways_over_one_websocket() -> None:
         "1 + 2 is 3",
         "there is no method 'divide'",
     ]
+
+
+def test_clients_say_who_they_are_in_five_ways() -> None:
+    assert run("authentication.py").splitlines() == [
+        "header: hello, ada",
+        "Basic, in the URL: hello, ada",
+        "cookie: hello, ada",
+        "query: hello, ada",
+        "first message: hello, ada",
+        "a wrong token: status 401",
+        "a wrong first message: closed with 1008 who are you?",
+    ]
+
+
+async def test_who_sends_too_much_is_closed() -> None:
+    with serving("rate_limit.py") as (url, _), trio.fail_after(TIMEOUT):
+        async with trio_ws.open_websocket(url) as ws:
+            with pytest.raises(trio_ws.ConnectionClosedError, match="too many messages"):
+                for _ in range(1000):
+                    await ws.send("x")
+                    assert await ws.receive() == "x"
+
+
+async def test_a_feed_is_followed_over_a_gap_and_a_loss() -> None:
+    parts = iter([[1, 2, 4], [2, 3], [4, 5, 6]])
+
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        async with request.accept() as ws:
+            assert json.loads(await ws.receive()) == {"subscribe": "price"}
+            for number in next(parts):
+                await ws.send(json.dumps({"sequence": number, "price": 100 + number}))
+            if number == 4:
+                await ws.wait_closed()
+
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(trio_ws.serve_websocket, handler, "127.0.0.1", 0)
+        told = await trio.to_thread.run_sync(run, "market_data.py", f"ws://127.0.0.1:{server.port}/")
+        await server.aclose()
+    assert told == "106 fresh\n"
+    assert next(parts, None) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("from_threads.py", "from a thread\nwithout waiting\n"), ("guest_mode.py", "hello from a guest\n")],
+)
+def test_trio_is_not_alone_in_its_process(name: str, told: str) -> None:
+    with serving("echo_server.py") as (url, _):
+        assert run(name, url) == told
 
 
 def test_a_connection_is_watched() -> None:
