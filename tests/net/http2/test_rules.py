@@ -379,3 +379,11 @@ async def test_a_malformed_request_that_is_reset_meanwhile_is_not_reset_again(au
         await trio.sleep(5)
         await peer.open(3)
         assert not any(isinstance(frame, RstStreamFrame) for frame in peer.heard)
+
+
+async def test_trailers_that_stand_for_very_many_bytes_end_the_connection(autojump_clock: MockClock) -> None:
+    async with raw_client() as peer:
+        await peer.open(1)
+        block = peer.encoder.encode([("bomb", "y" * 3000)])
+        await peer.send(HeadersFrame(1, block + b"\xbe" * 20, flags=["END_HEADERS", "END_STREAM"]))
+        assert await peer.goaway_code() == 0xB
