@@ -474,7 +474,7 @@ async def test_an_answer_that_came_while_the_process_stood_still_counts(mock_clo
         await server.send(PingFrame(0, ping.opaque_data, flags=["ACK"]), server.headers(stream_id, OK))
         await server.listen()
 
-    async def use(agent: Agent) -> None:
+    async def use(agent: RawAgent) -> None:
         async with open_plain(URL, dispatcher=agent):
             opened.append(len(agent.servers))
 
