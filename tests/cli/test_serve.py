@@ -176,6 +176,27 @@ async def test_origins(
     assert (await serve_while(talk, "--port", "0", *arguments, monkeypatch=monkeypatch))[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("arguments", "taken"),
+    [
+        ((), {"localhost:{port}": True, "evil.example:{port}": False, "chat.example": True}),
+        (
+            ("--allow-host", "chat.example", "--allow-host", "b.example"),
+            {"localhost": True, "evil.example": False, "chat.example:{port}": True, "b.example": True},
+        ),
+    ],
+)
+async def test_hosts(arguments: tuple[str, ...], taken: dict[str, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def talk(addresses: list[str]) -> None:
+        port = addresses[0].rstrip("/").rpartition(":")[2]
+        for host, expected in taken.items():
+            with nullcontext() if expected else pytest.raises(HandshakeRejected, match="421"):
+                async with open_websocket(addresses[0], headers={"Host": host.format(port=port)}):
+                    pass
+
+    assert (await serve_while(talk, "--port", "0", *arguments, monkeypatch=monkeypatch))[0] == 0
+
+
 async def test_messages_over_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     async def talk(addresses: list[str]) -> None:
         async with open_websocket(addresses[0]) as websocket:

@@ -336,6 +336,31 @@ async def test_a_large_frame_arrives_wherever_the_system_cuts_it(
     assert await read_all(as_stream(peer)) == b"head" + payload + b"more" + payload
 
 
+class WindowsSocket(socket.socket):
+    """A socket as it is on Windows: without sendmsg()."""
+
+    @property
+    def sendmsg(self) -> object:  # type: ignore[override]
+        raise AttributeError
+
+
+async def test_a_large_frame_is_sent_where_the_system_cannot_gather(
+    pair: tuple[SocketTransport, socket.socket],
+) -> None:
+    transport, peer = pair
+    transport._sock = WindowsSocket(fileno=transport._sock.detach())
+    for payload in (MEBIBYTE[: 2**16], MEBIBYTE):
+        transport.write_large(b"head", payload)
+    async with trio.open_nursery() as nursery:
+
+        async def send_the_rest() -> None:
+            await send_all_of(transport)
+            transport.write_eof()
+
+        nursery.start_soon(send_the_rest)
+        assert await read_all(as_stream(peer)) == b"head" + MEBIBYTE[: 2**16] + b"head" + MEBIBYTE
+
+
 async def test_a_large_frame_to_a_dead_peer_is_dropped_and_tells_why(
     pair: tuple[SocketTransport, socket.socket],
 ) -> None:

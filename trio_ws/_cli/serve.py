@@ -72,6 +72,7 @@ class ServeOptions:
     key_file: str | None
     origins: list[str]
     any_origin: bool
+    hosts: list[str]
     protocols: list[str]
     compression: Compression | None
     max_size: int
@@ -113,6 +114,15 @@ def add_parser(commands: Commands) -> None:
         metavar="ORIGIN",
         dest="origins",
         help="take browsers' requests from pages of this origin; may be repeated (default: those of this server)",
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        dest="hosts",
+        help="take requests for this host, and for loopback's names; may be repeated (default: for any host, but on "
+        "loopback for none that names the port of this server)",
     )
     parser.add_argument("--any-origin", action="store_true", help="take them from pages of any origin")
     add_shared_arguments(parser)
@@ -156,6 +166,7 @@ async def _listen(nursery: trio.Nursery, options: ServeOptions, context: ssl.SSL
         serve_websocket,
         protocols=options.protocols,
         origins=_origins(options),
+        hosts=options.hosts or "auto",
         http_handler=_answer_http,
         compression=options.compression,
         limits=Limits(max_message_size=options.max_size),
