@@ -45,6 +45,7 @@ from ._server.server import serve_websocket as serve_websocket
 from ._server.server import wrap_server_stream as wrap_server_stream
 from ._server.service import Handler as Handler
 from ._server.service import HTTPHandler as HTTPHandler
+from ._server.statistics import ServerStatistics as ServerStatistics
 from ._util.nursery import BackgroundNursery as BackgroundNursery
 from ._version import __version__ as __version__
 from ._websocket.base import ReadyState as ReadyState

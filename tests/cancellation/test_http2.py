@@ -37,8 +37,8 @@ async def sibling(
             yield agent, url, websocket
             await websocket.send("still here")
             assert await websocket.receive() == "still here"
-            await until(lambda: agent.statistics().streams_open == server.statistics().streams_open == 1)
-        for counts in (agent.statistics(), server.statistics()):
+            await until(lambda: agent.statistics().streams_open == server.statistics().http2.streams_open == 1)
+        for counts in (agent.statistics(), server.statistics().http2):
             assert (counts.connections_opened, counts.limits_passed) == (1, {})
 
 

@@ -51,7 +51,7 @@ async def test_connect_agrees_on_it_in_tls_when_it_is_told_to(
     async with standard_input(b"hello\n"):
         assert await run_command("connect", url, "--ca-file", str(ca_file), "--wait", "0.2", *arguments) == 0
     assert told(capfd)[0] == "< hello\n"
-    assert server.statistics().streams_opened == len(arguments)
+    assert server.statistics().http2.streams_opened == len(arguments)
 
 
 @pytest.mark.parametrize("command", ["connect", "bench"])
@@ -76,6 +76,6 @@ async def test_bench_shares_a_connection(
     assert (result["http_version"], result["connections"], result["http2_connections"]) == ("2", 20, 1)
     assert result["messages"] > 0
     counted = server.statistics()
-    assert (counted.connections_opened, counted.streams_opened) == (1, 20)
+    assert (counted.http2.connections_opened, counted.http2.streams_opened) == (1, 20)
     assert await run_command("bench", url, *arguments) == 0
     assert "\n  connections     20, on 1 of HTTP/2, open after " in capsys.readouterr().out

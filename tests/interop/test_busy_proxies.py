@@ -128,7 +128,7 @@ async def test_who_stays_keeps_a_websocket_while_others_come_and_go(
     with trio.fail_after(2 * TIMEOUT):
         async with in_front(proxy, tmp_path, Limits()) as (url, server):
             assert await hold_while(url, churn) == {"echoed to the end": HELD}
-            counts = server.statistics()
+            counts = server.statistics().http2
             assert counts.streams_opened == HELD + CHURNERS * ROUNDS
             assert counts.connections_opened < 10  # so they did share
             assert (counts.streams_refused, counts.limits_passed) == (0, {})
@@ -140,7 +140,7 @@ async def test_no_client_notices_that_a_connection_has_carried_enough(
     with trio.fail_after(2 * TIMEOUT):
         async with in_front(proxy, tmp_path, Limits(h2_max_streams_total=HELD)) as (url, server):
             assert await hold_while(url, come_and_go) == {"echoed to the end": HELD}
-            counts = server.statistics()
+            counts = server.statistics().http2
             assert counts.streams_refused == 0
             assert counts.limits_passed.keys() == {"h2_max_streams_total"}
 
@@ -152,6 +152,6 @@ async def test_handlers_that_linger_hold_up_newcomers_and_lose_nobody(
     with trio.fail_after(2 * TIMEOUT):
         async with in_front(proxy, tmp_path, limits) as (url, server):
             assert await hold_while(url, come_and_go) == {"echoed to the end": HELD}
-            counts = server.statistics()
+            counts = server.statistics().http2
             assert counts.streams_refused == 0
             assert counts.limits_passed.keys() == {"h2_max_handlers"}

@@ -94,5 +94,5 @@ async def test_a_place_is_free_as_soon_as_a_websocket_has_closed(
             peer.connecting(f"{peer.url_of(server.port)}/", "--sockets=100") as output,
         ):
             assert await output.line() == {"refused": 0, "lost": 0}
-            counts = server.statistics()
+            counts = server.statistics().http2
             assert (counts.connections_opened, counts.streams_opened, counts.streams_refused) == (1, 200, 0)

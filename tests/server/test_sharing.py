@@ -222,7 +222,7 @@ async def test_an_http2_connection_that_is_there_takes_new_websockets() -> None:
             async with open_websocket(url, dispatcher=agent) as websocket:
                 await websocket.send("hello")
                 assert await websocket.receive() == "hello"
-        assert server.statistics().connections_opened == 1
+        assert server.statistics().http2.connections_opened == 1
 
 
 @pytest.mark.parametrize("limit", [None, 1])

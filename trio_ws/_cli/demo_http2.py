@@ -28,7 +28,7 @@ async def show_http2(
     opened: dict[str, float] = {}
     echoed: dict[str, float] = {}
     connections: dict[str, int] = {}
-    streams = server.statistics().streams_opened
+    streams = server.statistics().http2.streams_opened
     for version in ("1.1", "2"):
         async with Agent(allow_h2=version == "2", ssl_context=context) as agent, BackgroundNursery() as nursery:
             started_at = trio.current_time()
@@ -42,7 +42,7 @@ async def show_http2(
             for websocket in websockets:
                 await websocket.aclose()
     check(connections == {"1.1": COUNT, "2": 1}, f"the server counted {connections} connections")
-    streams = server.statistics().streams_opened - streams
+    streams = server.statistics().http2.streams_opened - streams
     check(streams == COUNT, f"the server counted {streams} HTTP/2 streams")
     screen.line(f"  {'':<{_COLUMN}}{'HTTP/1.1':<{_COLUMN}}HTTP/2")
     screen.fact("connections", f"{connections['1.1']:<{_COLUMN}}{connections['2']}, as the server counts them")

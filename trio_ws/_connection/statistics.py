@@ -18,6 +18,8 @@ class Statistics:
         pongs_received: Pong frames.
         pings_received: Ping frames of the peer's.
         pongs_sent: Pong frames, less those that a newer one replaced.
+        broadcasts_missed: messages of :func:`broadcast` and of groups that were left out because too much waited for
+            the network, and the one for which the connection was closed.
         receive_buffer: bytes of messages that wait for ``receive()``, as ``Limits.receive_buffer`` counts them.
         send_buffer: bytes that wait for the network.
         backpressured: whether reading has stopped because the receive buffer is full.
@@ -31,6 +33,7 @@ class Statistics:
     pongs_received: int = 0
     pings_received: int = 0
     pongs_sent: int = 0
+    broadcasts_missed: int = 0
     receive_buffer: int = 0
     send_buffer: int = 0
     backpressured: bool = False

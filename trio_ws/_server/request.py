@@ -14,6 +14,7 @@ from .._util.waiters import Waiters
 from .._websocket.start import Opened, start_websocket
 from .._websocket.websocket_stream import WebSocketStream
 from .._wire.handshake import check_headers, choose_protocol, split_target
+from .statistics import ServerCounters
 
 if TYPE_CHECKING:
     import ssl
@@ -113,9 +114,24 @@ class Accepted(set["WebSocket"]):
 
     Attributes:
         goodbye: code and reason to close with those that a handler accepts from now on; None: none yet.
+        counters: counts them, and the requests that were refused.
     """
 
     goodbye: tuple[int, str] | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counters = ServerCounters()
+
+    def enter(self, websocket: WebSocket) -> None:
+        """Add one that is open now."""
+        self.add(websocket)
+        self.counters.begin(websocket)
+
+    def leave(self, websocket: WebSocket) -> None:
+        """Remove one that has ended."""
+        self.discard(websocket)
+        self.counters.end(websocket)
 
 
 ACCEPT_HINT = "request.accept() is a scope: write `async with request.accept() as ws:`"
@@ -148,7 +164,7 @@ class _Acceptance:
             # Bounded by close_timeout; cancelled, it ends at once: nothing is shielded.
             await self._websocket.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102
         finally:
-            self._request._accepted.discard(self._websocket)
+            self._request._accepted.leave(self._websocket)
 
 
 class WebSocketRequest:
@@ -241,7 +257,7 @@ class WebSocketRequest:
             shield=True,
             handover=self._handover,
         )
-        self._accepted.add(websocket)
+        self._accepted.enter(websocket)
         if self._cancelled_on_close is not None:
             websocket._connection.cancel_when_closed(self._cancelled_on_close)
         if self._accepted.goodbye is not None:
@@ -285,6 +301,7 @@ class WebSocketRequest:
         fields = check_answer(status, headers, body)
         self._check_unanswered()
         self._note_answer()
+        self._accepted.counters.refused[status] += 1
         await self._exchange.refuse(status, fields, body)
 
     @contextmanager

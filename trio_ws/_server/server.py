@@ -6,7 +6,6 @@ import contextlib
 import logging
 import math
 import socket
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, overload
 
@@ -34,13 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Literal, Unpack
 
-    from .._net.http2.frame_reader import Http2Statistics
     from .._net.listen import ListenAddress
     from .._options import Origins
     from .._websocket.instrument import Instrument
     from .._websocket.websocket import WebSocket
     from .request import WebSocketRequest
     from .service import Handler, HTTPHandler
+    from .statistics import ServerStatistics
 
 logger = logging.getLogger("trio_ws.server")
 
@@ -274,10 +273,18 @@ class WebSocketServer:
                 self._accept_rest()
             self._close_listeners()
 
-    def statistics(self) -> Http2Statistics:
-        """What its HTTP/2 connections have counted so far; a copy."""
-        counts = self._service.http2
-        return replace(counts, limits_passed=dict(counts.limits_passed))
+    @property
+    def is_accepting(self) -> bool:
+        """Whether new connections are accepted: True until :meth:`stop_listening`, :meth:`aclose` or a cancellation.
+
+        A load balancer that asks for ``/readyz`` should hear of the end before it begins; see the how-to on deployment.
+        """
+        return not self._accepting.cancel_called and not self._scope.cancel_called and not self._stopped.is_set()
+
+    def statistics(self) -> ServerStatistics:
+        """Sum up what has been counted so far. Takes some 1 µs for each WebSocket that is open."""
+        service = self._service
+        return service.counters.statistics(self._connections, service.websockets, service.http2)
 
     async def aclose(self, code: int = GOING_AWAY, reason: str = "") -> None:
         """Stop accepting, close every WebSocket, wait for the handlers; then ``serve_websocket`` returns.

@@ -88,6 +88,7 @@ class Service:
 
     Attributes:
         websockets: those that are open.
+        counters: counts them, and what came to nothing.
         closing: whether new requests are refused with 503.
         http2: what the connections over HTTP/2 have counted.
         nursery: where the tasks of WebSockets run; to be set before the first connection comes.
@@ -104,6 +105,7 @@ class Service:
         self._http2_connections: set[Http2Connection] = set()
         self._handover: Handover | None = None  # of all WebSockets, made for the first
         self.websockets = Accepted()
+        self.counters = self.websockets.counters
         self.closing = False
         self.http2 = Http2Statistics()
         if options.ssl_context is not None:
@@ -148,6 +150,7 @@ class Service:
         try:
             read = await self._read_head(secured, deadline)
             if read is None:
+                self.counters.failed["no request"] += 1
                 return None
             to_head = read[0].method == "HEAD"
             return await self._take(secured, *read)
@@ -162,6 +165,7 @@ class Service:
 
     async def _refuse(self, transport: Transport, refusal: Refusal, *, to_head: bool = False) -> None:
         logger.debug("refused %.256r with %.256r", transport.remote_address, str(refusal))
+        self.counters.refused[refusal.status] += 1
         body = refusal.reason_text.encode()
         answer = answer_bytes(
             refusal.status,
@@ -199,8 +203,12 @@ class Service:
             # ssl.SSLError, or what broke the transport: a stream may be anybody's and raise anything.
             except Exception as error:
                 logger.debug("no TLS with %.256r: %.256r", transport.remote_address, error)
+                self.counters.failed["tls"] += 1
                 return None
-        return None if scope.cancelled_caught else tls
+        if scope.cancelled_caught:
+            self.counters.failed["tls timeout"] += 1
+            return None
+        return tls
 
     async def _read_head(self, transport: Transport, deadline: float) -> tuple[RequestHead, bytes] | None:
         data = b""
@@ -362,6 +370,7 @@ class Service:
             return self._make_request(exchange)
         except Refusal as refusal:
             logger.debug("refused %.256r with %.256r", stream.remote_address, str(refusal))
+            self.counters.refused[refusal.status] += 1
             body = refusal.reason_text.encode()
             answer = with_server([*refusal.headers, _PLAIN_TEXT], self._options.server_header)
             malformed = isinstance(refusal, MalformedRequest)

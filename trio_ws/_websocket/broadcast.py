@@ -113,6 +113,7 @@ def send_to_all(
         if not connection.is_open():
             result.gone.append(target)
         elif connection.outbox.buffered > max_buffered:
+            connection.counters.broadcasts_missed += 1
             if slow == "close":
                 text = f"too slow: {connection.outbox.buffered} bytes wait, at most {max_buffered} may (max_buffered)"
                 connection.start_close(POLICY_VIOLATION, text)

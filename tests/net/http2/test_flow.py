@@ -251,7 +251,7 @@ async def test_many_sockets_on_one_connection_carry_much_both_ways(size: int) ->
                 for _ in range(5):
                     nursery.start_soon(use, agent, f"wss://{LOCALHOST}:{server.port}/")
             assert agent.statistics().connections_opened == 1
-            assert agent.statistics().limits_passed == server.statistics().limits_passed == {}
+            assert agent.statistics().limits_passed == server.statistics().http2.limits_passed == {}
 
 
 async def test_a_short_message_waits_for_a_full_transport(autojump_clock: MockClock) -> None:

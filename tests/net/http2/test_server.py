@@ -327,7 +327,7 @@ async def test_a_server_that_closes_says_goodbye_on_each_stream_and_then_goes() 
                 assert (last.error_code, last.last_stream_id) == (0, 7)
                 assert await peer.next() is None
             await peer.stream.aclose()
-            assert server.statistics().connections_open == 0
+            assert server.statistics().http2.connections_open == 0
     assert done == [1001] * 3
 
 
