@@ -73,7 +73,8 @@ class Limits:
             way, with GOAWAY, and ends with the last of them.
         h2_stream_window: bytes that a peer may send on one stream ahead of what the application has taken, at first.
             While the application keeps up it grows with the path's round trip, to at most twice receive_buffer.
-        h2_reset_burst: streams that a peer may reset before they are answered, or make us reset, at once.
+        h2_reset_burst: streams that a peer may reset before they are answered and within a second, or make us reset, at
+            once.
         h2_reset_rate: streams a second that it may reset so on and on.
         h2_control_burst: frames that nothing comes of, such as PING and SETTINGS, that a peer may send at once.
         h2_control_rate: such frames a second on and on.

@@ -132,7 +132,8 @@ async def test_a_stream_that_is_reset_while_it_waits_never_gets_a_handler(autoju
         await open_and_close(peer, 1)
         for stream_id in range(3, 103, 2):
             await peer.send(peer.headers(stream_id, CONNECT), RstStreamFrame(stream_id, 8))
-        await wait_all_tasks_blocked()
+        await trio.sleep(1)  # until it is read
+        assert peer.counts.resets == 50
         assert peer.counts.streams_open <= limits.h2_max_streams + 1  # those that were reset are forgotten
         await peer.connect(103)
         handler.let_go(1)
@@ -147,6 +148,23 @@ async def test_a_stream_that_is_reset_while_it_waits_never_gets_a_handler(autoju
         assert await peer.status(107) == "200"
         assert handler.begun == 3
         assert peer.counts.streams_open == 1
+
+
+async def test_a_request_that_is_reset_while_it_waits_is_never_asked_about(autojump_clock: MockClock) -> None:
+    asked: list[str] = []
+
+    async def http_handler(request: trio_ws.HTTPRequest) -> trio_ws.HTTPResponse:
+        asked.append(request.target)
+        await trio.sleep(10)
+        return trio_ws.HTTPResponse()
+
+    async with raw_client(http_handler=http_handler, limits=Limits(h2_max_handlers=1)) as peer:
+        for stream_id in (1, 3, 5):
+            await peer.send(peer.headers(stream_id, {**GET, ":path": f"/{stream_id}"}, "END_STREAM"))
+        await trio.sleep(5)
+        await peer.send(RstStreamFrame(3, 8))
+        assert await peer.status(5) == "200"
+        assert asked == ["/1", "/5"]
 
 
 async def test_streams_that_wait_end_with_the_connection(autojump_clock: MockClock) -> None:
@@ -200,6 +218,29 @@ async def test_a_proxy_may_reset_any_number_of_streams_whose_clients_are_gone(au
         await peer.echo(1)
         assert peer.counts.resets == 500
         assert peer.counts.limits_passed == {}
+
+
+async def test_a_proxy_may_reset_any_number_of_streams_that_waited_for_their_answer(autojump_clock: MockClock) -> None:
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        if request.path == "/slow":
+            await trio.sleep_forever()
+        await echo(request)
+
+    async with raw_client(handler) as peer:
+        await peer.open(1)
+        for first in range(3, 1003, 100):
+            numbers = range(first, first + 100, 2)
+            for stream_id in numbers:
+                await peer.connect(stream_id, path="/slow")
+            await trio.sleep(3)
+            await peer.send(*[RstStreamFrame(stream_id, 8) for stream_id in numbers])
+            await peer.echo(1)
+        assert peer.counts.resets == 500
+        assert peer.counts.limits_passed == {}
+        hasty = [peer.headers(1003 + 2 * number, {**CONNECT, ":path": "/slow"}) for number in range(150)]
+        await peer.send(*[frame for each in hasty for frame in (each, RstStreamFrame(each.stream_id, 8))])
+        assert await peer.goaway_code() == CALM
+        assert peer.counts.limits_passed == {"h2_reset_burst": 1}
 
 
 async def test_streams_on_their_way_when_the_last_was_taken_are_served(autojump_clock: MockClock) -> None:

@@ -66,6 +66,15 @@ async def test_the_first_stream_may_have_any_odd_number_and_uses_up_those_below(
         assert await peer.goaway_code() == PROTOCOL_ERROR
 
 
+async def test_a_stream_behind_a_gap_is_one_that_was_used(autojump_clock: MockClock) -> None:
+    async with raw_client() as peer:
+        await peer.send(peer.headers(5, GET, "END_STREAM"))
+        assert await peer.status(5) == "405"
+        await peer.data(5, b"late")
+        assert await peer.reset_code(5) == STREAM_CLOSED
+        await peer.open(7)
+
+
 async def test_what_is_kept_of_numbers_left_out_is_bounded(autojump_clock: MockClock) -> None:
     async with raw_client() as peer:
         for stream_id in range(5, 605, 4):  # 150 gaps: all of 4n + 3

@@ -394,6 +394,7 @@ class Http2Connection:
     def _add(self, stream_id: int) -> Http2Stream:
         window = self._receiver.windows.add_stream()
         stream = Http2Stream(self, stream_id, send_window=self._receiver.peer_window, receive_window=window)
+        stream.opened_at = self._frame_reader.now
         self._streams[stream_id] = stream
         self._opened += 1
         self._frame_reader.window_updates += 2

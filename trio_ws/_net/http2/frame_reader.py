@@ -121,7 +121,7 @@ class Http2Statistics:
         streams_opened: streams that either side opened, refused ones too.
         streams_open: those that have not ended.
         streams_refused: streams that were refused with REFUSED_STREAM, by either side.
-        resets: streams that the peer reset early, or made us reset by a breach of a rule.
+        resets: streams that the peer reset before they had ended, or made us reset by a breach of a rule.
         data_frames_sent: DATA frames of ours.
         data_frames_received: DATA frames that came.
         small_data_frames: those of them that had fewer than 256 bytes.
@@ -412,15 +412,14 @@ class FrameReader:
                 ErrorCode.ENHANCE_YOUR_CALM, "too many frames that nothing comes of", "h2_control_burst"
             )
 
-    def count_reset(self, *, answered: bool = False) -> None:
+    def count_reset(self, *, hasty: bool = True) -> None:
         """Count a stream that was reset before its end: CVE-2023-44487, CVE-2025-8671.
 
         Args:
-            answered: the peer reset a stream that had its answer. That costs us no more than if it had ended the
-                stream, and a proxy does it for each client that is gone.
+            hasty: the peer is to do that in moderation.
         """
         self.counts.resets += 1
-        if not answered and not self._resets.take(self._now):
+        if hasty and not self._resets.take(self._now):
             raise Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "too many streams were reset", "h2_reset_burst")
 
     def count_refusal(self) -> None:

@@ -34,6 +34,7 @@ _REMEMBERED_GAPS = 100
 
 _LONG = struct.Struct(">L")
 _PRIORITY_SIZE = 5
+_PATIENCE = 1.0  # seconds that a client should wait for an answer
 
 
 class Listener(Protocol):
@@ -335,12 +336,20 @@ class Receiver:
         self._h2.receive(frame.wire)
         # HAProxy resets every stream that it has ended, which is no reason for a client to distrust it.
         if not stream.local_ended and not (self._is_client and stream.remote_ended):
-            self._frame_reader.count_reset(answered=stream.answered)
+            self._frame_reader.count_reset(hasty=self._is_client or self._is_hasty(stream))
         code = _LONG.unpack(frame.payload)[0]
         if code == ErrorCode.REFUSED_STREAM:
             self._frame_reader.counts.streams_refused += 1
         self._sender.forget(stream)
         stream.was_reset(code)
+
+    def _is_hasty(self, stream: Http2Stream) -> bool:
+        """Tell whether a client that resets a stream makes us work for nothing (CVE-2023-44487).
+
+        A stream that had its answer, or waited for it, has cost the client a place for so long; and a proxy resets one
+        for each of its clients that is gone or gives up.
+        """
+        return not stream.answered and self._frame_reader.now - stream.opened_at < _PATIENCE
 
     def _on_priority(self, frame: Frame) -> None:
         # RFC 9113 §6.3; what it says is deprecated (§5.3.2).

@@ -106,6 +106,7 @@ class Http2Stream(Transport):
             the stream, and None in its place if it was larger than allowed.
         answered: whether a server has answered.
         content_left: bytes that are still to come by the Content-Length of a request, None if it has none.
+        opened_at: when the bytes came that opened it, if the peer did.
         local_ended: whether our END_STREAM has gone.
         remote_ended: whether the peer's has come, or the stream was reset.
     """
@@ -130,6 +131,7 @@ class Http2Stream(Transport):
         "has_input",
         "id",
         "local_ended",
+        "opened_at",
         "outgoing",
         "receive_window",
         "remote_ended",
@@ -153,6 +155,7 @@ class Http2Stream(Transport):
         self.awaits_answer = False
         self.answers: list[tuple[Fields | None, bool]] = []
         self.answered = False
+        self.opened_at = 0.0
         self.content_left: int | None = None
         self.local_ended = False
         self.remote_ended = False
