@@ -217,11 +217,11 @@ class Agent(Dispatcher):
         try:
             return await self._ask(made, request)
         except StreamReset as error:
-            if error.wants_http1:
-                return await self._open_http1(request)
-            raise unanswered(f"the server refused the stream: {error}", error) from None
+            if not error.wants_http1:
+                raise unanswered(f"the server refused the stream: {error}", error) from None
         finally:
             made.end_with_its_streams()
+        return await self._open_http1(request)
 
     async def _open_shared(self, pool: Pool, request: ConnectRequest) -> Opened:
         origin = pool.origin(self._pool_key(request))
