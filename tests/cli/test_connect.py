@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -14,6 +15,9 @@ from trio_ws._cli import connect
 
 from .program import HOST, replaced, run_command, standard_input
 from .servers import echo, echo_and_close, listen, send_and_close, start_raw_server, start_server, told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # ---- messages ----
 
@@ -47,6 +51,37 @@ async def test_a_long_line_is_one_message(nursery: trio.Nursery, capfd: pytest.C
     with replaced(0, reading):
         assert await run_command("connect", url, "--wait", "inf") == 0
     assert told(capfd)[0] == f"< {line.decode()}\n"
+
+
+async def test_many_lines_make_few_hops_between_threads_and_none_is_lost(
+    nursery: trio.Nursery, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hops: list[object] = []
+    run_sync = trio.to_thread.run_sync
+
+    async def counted(function: Callable[..., object], *args: object, abandon_on_cancel: bool = False) -> object:
+        hops.append(function)
+        return await run_sync(function, *args, abandon_on_cancel=abandon_on_cancel)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", counted)
+    count = 10_000
+
+    async def talk(websocket: WebSocket) -> None:
+        messages = [await websocket.receive() for _ in range(count)]
+        for message in messages:
+            try:
+                websocket.send_nowait(message)
+            except trio.WouldBlock:
+                await websocket.send(message)
+        await websocket.aclose()
+
+    url = await start_server(nursery, talk)
+    data = b"".join(b"%d\n" % number for number in range(count))
+    assert len(data) < 2**16
+    async with standard_input(data):
+        assert await run_command("connect", url, "--wait", "inf") == 0
+    assert told(capfd)[0] == "".join(f"< {number}\n" for number in range(count))
+    assert len(hops) < count / 10
 
 
 async def test_nothing_that_the_server_sends_reaches_the_terminal_raw(
@@ -305,8 +340,7 @@ async def test_a_line_that_comes_too_late_does_not_hurt(
 ) -> None:
     tried = trio.Event()
 
-    async def send(websocket: WebSocket, value: str) -> None:
-        await trio.lowlevel.checkpoint()
+    def send_nowait(websocket: WebSocket, value: str) -> None:
         tried.set()
         raise ConnectionClosed(None, None)
 
@@ -315,7 +349,7 @@ async def test_a_line_that_comes_too_late_does_not_hurt(
         await stream.send_all(b"\x88\x02\x03\xe8")
         await stream.receive_some()
 
-    monkeypatch.setattr(WebSocket, "send", send)
+    monkeypatch.setattr(WebSocket, "send_nowait", send_nowait)
     url = await start_raw_server(nursery, talk)
     async with standard_input(b"hello\n"):
         assert await run_command("connect", url, "--wait", "0") == 0

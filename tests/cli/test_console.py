@@ -19,7 +19,6 @@ import trio
 
 from trio_ws import WebSocket, WebSocketRequest, serve_websocket
 from trio_ws._cli.console import Console
-from trio_ws._cli.lines import InputError
 
 from .program import COMMAND, HOST, ROOT, TIMEOUT, replaced, run_command, standard_input
 
@@ -227,7 +226,7 @@ async def test_an_abandoned_line_leaves_no_trace(
         assert person.interactive
         with person.session(), trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(person.read_line)
+                nursery.start_soon(person.read_lines)
                 await trio.to_thread.run_sync(editor.asked.wait)
                 if shown:
                     editor.show_prompt()
@@ -244,16 +243,16 @@ async def test_what_arrives_waits_for_the_prompt_and_goes_above_the_line_that_is
     editor = LineEditor(monkeypatch)
     with sitting_at(terminal, monkeypatch, editor.input) as person:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(person.read_line)
+            nursery.start_soon(person.read_lines)
             await trio.to_thread.run_sync(editor.asked.wait)
             started_at = trio.current_time()
             async with trio.open_nursery() as writers:
-                writers.start_soon(person.show_line, "y" * (COLUMNS + 1))
+                writers.start_soon(person.show_lines, ["y" * (COLUMNS + 1)])
                 await trio.sleep(0.01)
                 if tells:
                     editor.show_prompt()
             assert trio.current_time() - started_at == pytest.approx(0.01 if tells else 0.2, abs=0.003)
-            await person.show_line("z" * COLUMNS * ROWS)
+            await person.show_lines(["z" * COLUMNS * ROWS])
             editor.end()
     await terminal.see(b"\x1b7\r\n\r\n\x1b[2A\r\x1b[2L" + b"y" * (COLUMNS + 1) + b"\x1b8\x1b[2B")
     await terminal.see(b"\r\x1b[J" + b"z" * COLUMNS * ROWS + b"\r\n> ")
@@ -269,11 +268,10 @@ async def test_lines_are_asked_for_and_come_to_an_end(terminal: Terminal, monkey
         return answers.pop()
 
     with sitting_at(terminal, monkeypatch, read_line) as person, person.session():
-        assert await person.read_line() == "hello"
-        with pytest.raises(InputError, match=r"^the line is not UTF-8$"):
-            await person.read_line()
-        assert await person.read_line() is None
-        await person.show_line("shown")
+        assert await person.read_lines() == [b"hello"]
+        assert await person.read_lines() == [b"\xff"]
+        assert await person.read_lines() == []
+        await person.show_lines(["shown"])
     await terminal.see(b"shown\r\n\r\n")
 
 
@@ -282,7 +280,7 @@ async def test_without_a_line_editor_lines_are_read_all_the_same(
 ) -> None:
     monkeypatch.setitem(sys.modules, "readline", None)
     with sitting_at(terminal, monkeypatch, lambda prompt: f"{prompt}hello") as person:
-        assert await person.read_line() == "> hello"
+        assert await person.read_lines() == [b"> hello"]
 
 
 async def test_a_pipe_is_no_person(capfd: pytest.CaptureFixture[str]) -> None:
@@ -291,8 +289,8 @@ async def test_a_pipe_is_no_person(capfd: pytest.CaptureFixture[str]) -> None:
         assert not person.typed
         assert not person.interactive
         with person.session():
-            assert [await person.read_line() for _ in range(5)] == ["one", "two", "three", None, None]
+            assert [await person.read_lines() for _ in range(4)] == [[b"one", b"two"], [b"three"], [], []]
         await person.show(b"\x00")
-        await person.show_line("shown \udcff")
+        await person.show_lines(["shown \udcff", "again"])
         await person.tell("told")
-    assert capfd.readouterr() == ("\0shown \\udcff\n", "told\n")
+    assert capfd.readouterr() == ("\0shown \\udcff\nagain\n", "told\n")

@@ -29,7 +29,7 @@ from trio_ws._cli.lines import Bye, Command, Help, InputError, Ping, Send, parse
     ],
 )
 def test_a_line_is_a_message_unless_it_begins_with_one_slash(line: str, command: Command) -> None:
-    assert parse_line(line) == command
+    assert parse_line(line.encode()) == command
 
 
 @pytest.mark.parametrize(
@@ -51,5 +51,5 @@ def test_a_line_is_a_message_unless_it_begins_with_one_slash(line: str, command:
 )
 def test_what_is_no_command_says_why(line: str, complaint: str) -> None:
     with pytest.raises(InputError) as caught:
-        parse_line(line)
+        parse_line(line.encode())
     assert str(caught.value).startswith(complaint)

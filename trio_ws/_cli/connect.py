@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from .._close import ABNORMAL, NORMAL
 from .._util.nursery import BackgroundNursery
 from .arguments import add_command, seconds
 from .console import STDOUT, Console
-from .lines import Bye, InputError, Ping, Send, parse_line
+from .lines import Bye, InputError, Ping, Send, decode_line, parse_line
 from .opening import (
     ClientOptions,
     add_client_arguments,
@@ -29,6 +29,8 @@ from .running import FAILED, FINE, WRONG_USAGE
 from .terminal import escape
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .. import CloseInfo, WebSocket
     from .arguments import Commands
     from .lines import Command
@@ -75,6 +77,8 @@ _HELP = "commands: /ping [PAYLOAD], /binary HEX, /close [CODE [REASON]], //TEXT 
 _PIPE_WAIT = 1.0  # seconds
 _PONG_TIMEOUT = 10.0  # seconds
 _SHOWN_BYTES = 32
+_SENT_AT_ONCE = 64  # lines
+_WRITTEN_AT_ONCE = 2**16  # characters and bytes of messages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +179,7 @@ class _Session:
                     message = await self._websocket.receive()
                 if self._patience.cancelled_caught:
                     return
-                await self._print(message)
+                await self._print([message, *self._take_what_is_here()])
         except ConnectionClosed as closed:
             self._closed = closed
         except BrokenPipeError:
@@ -184,41 +188,52 @@ class _Session:
     def _expect_message(self) -> None:
         self._patience.deadline = trio.current_time() + self._silence_allowed
 
-    async def _print(self, message: str | bytes) -> None:
+    def _take_what_is_here(self) -> Iterator[str | bytes]:
+        """Take the messages that have come already, within a bound, so that they are written at once."""
+        size = 0
+        with suppress(trio.WouldBlock, ConnectionClosed):  # receive() tells the end
+            while size < _WRITTEN_AT_ONCE:
+                message = self._websocket.receive_nowait()
+                size += len(message)
+                yield message
+
+    async def _print(self, messages: list[str | bytes]) -> None:
         if self._raw:
-            await self._console.show(f"{message}\n".encode() if isinstance(message, str) else message)
+            await self._console.show(b"".join(map(_raw, messages)))
         else:
-            await self._console.show_line(f"< {_printable(message)}")
+            await self._console.show_lines([f"< {_printable(message)}" for message in messages])
 
     # ---- what is typed ----
 
     async def _read_input(self) -> None:
         try:
-            while await self._obey_line():
-                pass
+            while lines := await self._console.read_lines():
+                for number, line in enumerate(lines):
+                    if number % _SENT_AT_ONCE == 0:
+                        await trio.lowlevel.checkpoint()
+                    await self._obey_line(line)
         except ConnectionClosed:
             return  # noqa: ASYNC910  # whoever receives sees it as well
         self._silence_allowed = self._wait
         self._expect_message()
 
-    async def _obey_line(self) -> bool:
-        """Do what the next line asks for; False at the end of the input."""
+    async def _obey_line(self, line: bytes) -> None:
         try:
-            line = await self._console.read_line()
-            if line is None:
-                return False
-            await self._obey(parse_line(line) if self._commands else Send(line))
+            await self._obey(parse_line(line) if self._commands else Send(decode_line(line)))
         except InputError as error:
             await self._console.tell(escape(str(error)))
             if not self._console.typed:
                 self._status = WRONG_USAGE
                 self.end()
-        return True
+                await trio.lowlevel.checkpoint()  # the lines after it are not obeyed
 
     async def _obey(self, command: Command) -> None:  # noqa: ASYNC910  # reading the next line is a checkpoint
         match command:
             case Send(value):
-                await self._websocket.send(value)
+                try:
+                    self._websocket.send_nowait(value)
+                except trio.WouldBlock:
+                    await self._websocket.send(value)
             case Ping(payload):
                 await self._ping(payload)
             case Bye(code, reason):
@@ -233,6 +248,10 @@ class _Session:
             await self._console.tell(f"pong after {round_trip * 1000:.1f} ms")
             return
         await self._console.tell(f"no pong within {_PONG_TIMEOUT:g} s")
+
+
+def _raw(message: str | bytes) -> bytes:
+    return f"{message}\n".encode() if isinstance(message, str) else message
 
 
 def _printable(message: str | bytes) -> str:

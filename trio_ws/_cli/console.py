@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .lines import InputError
 from .running import Failure
 from .terminal import can_move_cursor, count_rows
 
@@ -61,26 +60,30 @@ class Console:
         self.interactive = self.typed and os.isatty(STDOUT) and can_move_cursor(os.environ)
         self._prompt = _Prompt.ABSENT
         self._writing = trio.Lock()
-        self._buffer = bytearray()
-        self._searched = 0
-        self._ended = False
+        self._rest: list[bytes] = []  # of a line whose end has not been read
 
     # ---- in ----
 
-    async def read_line(self) -> str | None:
-        """Read the next line, without its end; None at the end of the input. Cancelled, a line may be lost.
+    async def read_lines(self) -> list[bytes]:
+        """Read some lines, without their ends; none at the end of the input. Cancelled, lines may be lost.
+
+        One thread hop gives as many lines as are there: a hop for each would cost more than all else.
 
         Raises:
-            InputError: the line is not UTF-8.
             Failure: the input cannot be read.
         """
-        try:
-            if self.interactive:
-                return await self._read_typed()
-            line = await self._read_bytes()
-            return None if line is None else line.decode()
-        except UnicodeError:
-            raise InputError("the line is not UTF-8") from None
+        if self.interactive:
+            line = await self._read_typed()
+            return [] if line is None else [line.encode(errors="surrogateescape")]
+        while data := await _read_block():
+            *lines, rest = data.split(b"\n")
+            if lines:
+                lines[0] = b"".join([*self._rest, lines[0]])
+                self._rest = [rest]
+                return [line.removesuffix(b"\r") for line in lines]
+            self._rest.append(rest)
+        last, self._rest = b"".join(self._rest), []
+        return [last] if last else []
 
     async def _read_typed(self) -> str | None:
         async with self._writing:
@@ -100,30 +103,10 @@ class Console:
             return None
         finally:
             self._prompt = _Prompt.ABSENT
-        line.encode()  # what was not UTF-8 may have become surrogates
         return line
 
     def _prompt_is_shown(self) -> None:
         self._prompt = _Prompt.SHOWN
-
-    async def _read_bytes(self) -> bytes | None:
-        await trio.lowlevel.checkpoint()
-        while (end := self._buffer.find(b"\n", self._searched)) < 0:
-            self._searched = len(self._buffer)
-            if self._ended:
-                rest = bytes(self._buffer)
-                self._buffer.clear()
-                return rest or None
-            try:
-                data = await trio.to_thread.run_sync(os.read, STDIN, _READ_SIZE, abandon_on_cancel=True)
-            except OSError as error:
-                raise Failure(f"cannot read standard input: {error.strerror}") from None
-            self._ended = not data
-            self._buffer += data
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        self._searched = 0
-        return line.removesuffix(b"\r")
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -147,39 +130,47 @@ class Console:
 
     # ---- out ----
 
-    async def show(self, message: bytes) -> None:
-        """Write a message to standard output as it is.
+    async def show(self, data: bytes) -> None:
+        """Write bytes to standard output as they are.
 
         Raises:
             BrokenPipeError: nobody reads it any more.
             Failure: it cannot be written.
         """
         async with self._writing:
-            await _write_in_thread(STDOUT, message)
+            await _write_in_thread(STDOUT, data)
 
-    async def show_line(self, text: str) -> None:
-        """Write one line to standard output; ``text`` is printable.
+    async def show_lines(self, lines: list[str]) -> None:
+        """Write lines to standard output, all at once; they are printable.
 
         Raises:
             BrokenPipeError: nobody reads it any more.
             Failure: it cannot be written.
         """
-        await self._write_line(STDOUT, text)
+        await self._write_lines(STDOUT, lines)
 
     async def tell(self, text: str) -> None:  # noqa: ASYNC910  # writing is a checkpoint, also when it fails
         """Write one line to standard error; ``text`` is printable. Whether anybody reads it does not matter."""
         with suppress(BrokenPipeError, Failure):
-            await self._write_line(STDERR, text)
+            await self._write_lines(STDERR, [text])
 
-    async def _write_line(self, descriptor: int, text: str) -> None:
+    async def _write_lines(self, descriptor: int, lines: list[str]) -> None:
         async with self._writing:
             for _ in range(_DRAWING_POLLS):
                 if self._prompt is not _Prompt.COMING:
                     break
                 await trio.sleep(_DRAWING_POLL)
             prompting = self._prompt is not _Prompt.ABSENT
-            line = _insertion(text) if prompting and os.isatty(descriptor) else f"{text}\n"
-            await _write_in_thread(descriptor, line.encode(errors="backslashreplace"))
+            ended = _insertion if prompting and os.isatty(descriptor) else "{}\n".format
+            text = "".join(map(ended, lines))
+            await _write_in_thread(descriptor, text.encode(errors="backslashreplace"))
+
+
+async def _read_block() -> bytes:
+    try:
+        return await trio.to_thread.run_sync(os.read, STDIN, _READ_SIZE, abandon_on_cancel=True)
+    except OSError as error:
+        raise Failure(f"cannot read standard input: {error.strerror}") from None
 
 
 async def _write_in_thread(descriptor: int, data: bytes) -> None:

@@ -42,17 +42,30 @@ class Help:
 Command = Send | Ping | Bye | Help
 
 
-def parse_line(line: str) -> Command:
+def decode_line(line: bytes) -> str:
+    """Decode a line as UTF-8.
+
+    Raises:
+        InputError: it is something else.
+    """
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise InputError("the line is not UTF-8") from None
+
+
+def parse_line(line: bytes) -> Command:
     """Parse a line: a command if it begins with one slash, else a text message.
 
     Raises:
-        InputError: it is no command, or a command with wrong arguments.
+        InputError: it is not UTF-8, no command, or a command with wrong arguments.
     """
-    if not line.startswith("/"):
-        return Send(line)
-    if line.startswith("//"):
-        return Send(line[1:])
-    name, _, rest = line.partition(" ")
+    text = decode_line(line)
+    if not text.startswith("/"):
+        return Send(text)
+    if text.startswith("//"):
+        return Send(text[1:])
+    name, _, rest = text.partition(" ")
     try:
         match name:
             case "/ping":
