@@ -224,6 +224,13 @@ async def test_a_stream_that_the_server_does_not_end_is_reset(autojump_clock: Mo
         assert stream.log == ["reset"]
 
 
+async def test_a_client_does_not_end_the_stream_of_a_server_that_broke_a_rule(autojump_clock: MockClock) -> None:
+    async with one_stream() as (websocket, peer, stream):
+        peer.send(b"", 0x3)
+        await websocket.wait_closed()
+        assert stream.log == ["reset"]
+
+
 async def test_a_server_ends_the_stream_behind_its_close(autojump_clock: MockClock) -> None:
     async with one_stream(is_client=False) as (websocket, peer, stream):
         peer.close(1000)
