@@ -74,7 +74,8 @@ def _held_by_system(sock: socket.socket) -> int:
     """Tell how many bytes the system has taken and the peer's has not acknowledged; 0 where it does not say."""
     if _ASK_HELD is not None:
         with contextlib.suppress(OSError):  # the peer may be gone already
-            return int(struct.unpack("i", fcntl.ioctl(sock, _ASK_HELD, bytes(4)))[0])
+            held = fcntl.ioctl(sock, _ASK_HELD, bytes(4))  # type: ignore[attr-defined, unused-ignore]  # on Windows
+            return int(struct.unpack("i", held)[0])
     return 0
 
 
