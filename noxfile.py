@@ -57,7 +57,11 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
     session.run("ruff", "check")
     session.run(
-        "flake8", "--select=ASYNC1,ASYNC2", "--startable-in-context-manager=serve_websocket,_run,run,_hold", "trio_ws"
+        "flake8",
+        "--select=ASYNC1,ASYNC2",
+        "--startable-in-context-manager=serve_websocket,_run,run,_hold",
+        "--transform-async-generator-decorators=scope",
+        "trio_ws",
     )
     # Only what users await must be a checkpoint on every path; inside, the one await that matters is enough.
     session.run("flake8", "--select=ASYNC910,ASYNC911", *(f"trio_ws/{name}.py" for name in PUBLIC_MODULES))

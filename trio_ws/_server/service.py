@@ -32,7 +32,7 @@ from .._wire.handshake import (
 )
 from .hosts import HostCheck
 from .policy import RequestPolicy
-from .request import ACCEPT_HINT, Accepted, HTTPRequest, HTTPResponse, WebSocketRequest, check_answer
+from .request import Accepted, HTTPRequest, HTTPResponse, WebSocketRequest, check_answer
 
 if TYPE_CHECKING:
     import ssl
@@ -409,9 +409,10 @@ class Service:
                 _log(request, errors)
             raise (others or group) from None
         else:
-            if not request.answered:
-                hint = f"; {ACCEPT_HINT}" if request.accept_called else ""
-                logger.error("handler returned without an answer to %.256r%s", request, hint)
+            if not request.answered and request.accept_called:
+                logger.error("handler called accept() without `async with request.accept() as ws:` on %.256r", request)
+            elif not request.answered:
+                logger.error("handler returned without an answer to %.256r", request)
         if not request.answered:
             await request.reject(HTTPStatus.INTERNAL_SERVER_ERROR, [_PLAIN_TEXT], b"Internal server error.")
 

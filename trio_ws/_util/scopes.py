@@ -51,7 +51,7 @@ class Scope(AbstractAsyncContextManager[T_co, None], Generic[T_co]):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._manager.__aexit__(exc_type, exc, traceback)
+        await self._manager.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102  # as the manager does it
 
     if not TYPE_CHECKING:  # a type checker is right to refuse it
 
