@@ -178,6 +178,7 @@ async def test_what_is_kept_of_streams_that_have_ended_is_bounded(autojump_clock
         await peer.data(1, b"x", "END_STREAM")  # forgotten: taken for one that the server had ended
         await peer.data(5, b"x", "END_STREAM")
         assert await peer.reset_code(5) == STREAM_CLOSED
+        assert [frame.stream_id for frame in peer.heard if isinstance(frame, RstStreamFrame)] == [5]
 
 
 # ---- what a request says, and what follows it ----
@@ -361,6 +362,12 @@ async def test_extended_connect_may_have_host_in_place_of_the_authority(origin: 
             assert hosts == ["test.example", "test.example", "ws://test.example/"]
         else:  # the check of origins sees it as well
             assert await peer.status(1) == "403"
+
+
+async def test_the_messages_of_a_websocket_are_no_content(autojump_clock: MockClock) -> None:
+    async with raw_client() as peer:
+        await peer.send(peer.headers(1, changed(CONNECT, content_length="0")))
+        await peer.echo(1)
 
 
 async def test_plain_connect_is_well_formed_and_not_for_this_server(autojump_clock: MockClock) -> None:
