@@ -191,7 +191,10 @@ def read_http2_plain(headers: list[tuple[str, str]]) -> tuple[str, str, Headers]
     if not is_token(pseudo.get(":method", "")):
         raise MalformedRequest("A request needs :method.")
     path = _check_scheme_and_path(pseudo)
-    ordinary, _ = _read_authority(pseudo, fields)
+    if ":authority" in pseudo or any(name == "host" for name, _ in fields):
+        ordinary, _ = _read_authority(pseudo, fields)
+    else:  # RFC 9113 §8.3.1 asks for one of them, but the health checks of HAProxy have neither
+        ordinary = headers_of(_join_cookies(fields))
     if "content-length" in ordinary and content_length(headers) is None:
         raise MalformedRequest("Content-Length must be one number.")
     return pseudo[":method"], path, ordinary

@@ -283,7 +283,6 @@ MALFORMED: dict[str, Fields] = {
     "a path that is a URL": changed(GET, _path="http://test.example/"),
     "a fragment": changed(GET, _path="/a#b"),
     "an asterisk": changed(GET, _path="*"),
-    "no authority": changed(GET, _authority=None),
     "an empty authority": changed(GET, _authority=""),
     "an empty authority, with Host": changed(GET, _authority="", host="test.example"),
     "an empty Host": changed(GET, _authority=None, host=""),
@@ -332,6 +331,18 @@ WELL_FORMED: dict[str, Fields] = {
     "OPTIONS of all": changed(GET, _method="OPTIONS", _path="*"),
     "te": changed(GET, te="trailers"),
 }
+
+
+async def test_a_plain_request_need_not_name_a_host(autojump_clock: MockClock) -> None:
+    """RFC 9113 §8.3.1 wants one; the health checks of HAProxy have none."""
+
+    async def health(request: trio_ws.HTTPRequest) -> trio_ws.HTTPResponse:
+        assert (request.host, request.headers.get_all("host")) == ("", [])
+        return trio_ws.HTTPResponse(204)
+
+    async with raw_client(http_handler=health) as peer:
+        await peer.send(peer.headers(1, changed(GET, _authority=None), "END_STREAM"))
+        assert await peer.status(1) == "204"
 
 
 @pytest.mark.parametrize("what", WELL_FORMED)
