@@ -24,6 +24,7 @@ def test_everything_begins_at_nothing() -> None:
         "pongs_received": 0,
         "pings_received": 0,
         "pongs_sent": 0,
+        "broadcasts_missed": 0,
         "receive_buffer": 0,
         "send_buffer": 0,
         "backpressured": False,

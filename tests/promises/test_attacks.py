@@ -215,7 +215,8 @@ async def test_500_half_open_handshakes_are_closed_while_others_are_served(http2
         told = [answer for answer in closed if answer.endswith(b"\x00\x00\x00\x04no SETTINGS came in time")]
         assert len(told) == sum(number % 33 >= 18 for number in range(500))
     else:
-        assert {status(answer) for answer in closed} == {408}
+        assert {status(answer) for answer in closed if answer} == {408}
+        assert closed.count(b"") == 5, "who has sent nothing needs no answer"
 
 
 # ---- floods ----
