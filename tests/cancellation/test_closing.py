@@ -109,7 +109,7 @@ def test_the_peers_close_is_heard_by_the_next_call(scene: Scene) -> None:
             info = await websocket.wait_closed()
         assert received == ["last words"]
         assert (info.code, info.reason, info.was_clean) == (4001, "bye", True)
-        assert peer.closed_with == (4001, "")
+        assert peer.closed_with == (4001, "bye")
         assert peer.whole_frames()
 
     cancel_everywhere(scenario, at_least=4, clock=scene.clock)
