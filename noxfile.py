@@ -92,10 +92,14 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 @nox.parametrize("dependencies", ["oldest", "newest"])
 def pythons(session: nox.Session, dependencies: str) -> None:
-    """The same tests on each Python of this machine, with the oldest dependencies that are allowed and the newest."""
+    """The same tests on each Python of this machine, with the oldest dependencies that are allowed and the newest.
+
+    Each takes ten minutes or more: `nox -s "pythons-3.13(dependencies='oldest')" -- -x tests/wire` runs some of one.
+    """
     options = ["--upgrade", "--upgrade-strategy=eager"]
     if dependencies == "oldest":
-        constraints = Path(session.create_tmp()) / "constraints.txt"
+        # Not in the session's own folder for files: its path is too long for the Unix sockets of the tests.
+        constraints = Path(session.virtualenv.location) / "constraints.txt"
         constraints.write_text("\n".join(lower_bounds()))
         options = ["-c", str(constraints)]
     session.install("-q", *options, "-e", ".[testing,cli]", *nox.project.dependency_groups(PYPROJECT, "test"))
