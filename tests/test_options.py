@@ -50,12 +50,13 @@ def test_the_defaults() -> None:
     }
     assert dataclasses.asdict(Compression()) == {
         "threshold": 1024,
-        "level": 6,
-        "memory_level": 4,
+        "level": 1,
+        "memory_level": 5,
         "server_max_window_bits": 12,
         "client_max_window_bits": 12,
         "server_no_context_takeover": False,
         "client_no_context_takeover": False,
+        "backend": None,
     }
     assert dataclasses.asdict(Keepalive()) == {"interval": 20, "timeout": 20}
     assert repr(SAME_ORIGIN) == "SAME_ORIGIN"

@@ -6,6 +6,7 @@ import enum
 import inspect
 import math
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -159,25 +160,29 @@ class Compression:
     """How permessage-deflate (RFC 7692) is offered, accepted and used; ``compression=None`` switches it off.
 
     Attributes:
-        threshold: messages of fewer bytes are sent as they are.
-        level: zlib's level, 1 (fast) to 9 (small).
-        memory_level: zlib's memory level, 1 (32 times less memory) to 9.
+        threshold: messages of fewer bytes are sent as they are; so is a message that does not become smaller.
+        level: zlib's level, 1 (fast) to 9 (small); isal has levels that write about as much, up to 6.
+        memory_level: zlib's memory level, 1 (32 times less memory) to 9, while a stream is open; isal has none.
         server_max_window_bits: largest window, 2 to the power of 9 to 15 bytes, for what the server compresses.
         client_max_window_bits: the same for what the client compresses.
         server_no_context_takeover: the server compresses each message on its own.
         client_no_context_takeover: the client compresses each message on its own.
+        backend: the library that does it: "isal", which the extra ``trio-ws[speed]`` brings, or "zlib". None: what the
+            environment variable ``TRIO_WS_DEFLATE`` says, and without that "isal" if it is installed. Levels 7 to 9 are
+            always zlib's. ``statistics()`` tells which ones are used.
 
     Raises:
-        ValueError: a value is out of range.
+        ValueError: a value is out of range, or the backend is not installed.
     """
 
     threshold: int = 1024
-    level: int = 6
-    memory_level: int = 4
+    level: int = 1
+    memory_level: int = 5
     server_max_window_bits: int = 12
     client_max_window_bits: int = 12
     server_no_context_takeover: bool = False
     client_no_context_takeover: bool = False
+    backend: Literal["isal", "zlib"] | None = None
 
     def __post_init__(self) -> None:
         # zlib cannot make raw deflate with a window of 2**8 bytes, so 9 is the least that we can promise to use.
@@ -192,6 +197,10 @@ class Compression:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
                 raise ValueError(f"Compression({name}={value!r}): it must be a whole number from {least} to {most}")
+        if self.backend not in ("isal", "zlib", None):
+            raise ValueError(f"Compression(backend={self.backend!r}): it must be 'isal', 'zlib' or None")
+        if self.backend == "isal" and find_spec("isal") is None:
+            raise ValueError("Compression(backend='isal'): it is not installed; the extra trio-ws[speed] brings it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from ..wire.sequences import BYTEWISE, STINGY, Outcome, Reading, make_deflate, r
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MASKED, DEFLATE, SMALL, ALONE = 1, 2, 4, 8  # the bits of the first byte
+MASKED, DEFLATE, SMALL, ALONE, ZLIB = 1, 2, 4, 8, 16  # the bits of the first byte
 CODES = (None, 1002, 1007, 1008, 1009)
 SMALL_LIMITS = Limits(max_message_size=200, max_fragments=8, max_empty_fragments=2)
 
@@ -42,6 +42,9 @@ SEEDS = [
         (DEFLATE | SMALL, 0x01, "c1096a00000000ffff6218"),  # no UTF-8, and too much
         (DEFLATE, 0x02, "c27e00c8" + "0300" * 100),
         (DEFLATE, 0x02, "c203ffffff"),
+        (DEFLATE | ZLIB, 0x07, "c107f248cdc9c90700 c105f200110000"),
+        (DEFLATE | ZLIB | ALONE, 0x03, "c108f348cdc9c9070000 c107f248cdc9c90700 c10100"),
+        (DEFLATE | ZLIB | SMALL, 0x03, "c2086360a03d000000ffff 8200"),
         (0, 0x02, "8104f0908080 8103eda080"),
     ]
 ]
@@ -70,7 +73,11 @@ def read_as(switches: int, sent: bytes, reading: Reading, limits: Limits) -> Out
     """Read what a peer sent."""
     deflate = None
     if switches & DEFLATE:
-        deflate = make_deflate(is_client=True, no_context_takeover=bool(switches & ALONE))
+        deflate = make_deflate(
+            is_client=True,
+            no_context_takeover=bool(switches & ALONE),
+            backend="zlib" if switches & ZLIB else None,  # or isal, where it is installed
+        )
     return read(sent, reading, masked=bool(switches & MASKED), limits=limits, deflate=deflate)
 
 
@@ -78,6 +85,7 @@ def read_as(switches: int, sent: bytes, reading: Reading, limits: Limits) -> Out
 def in_python() -> Iterator[None]:
     """Do without the C extension."""
     with (
+        patch.object(reader, "take_deflated", pure.take_deflated),
         patch.object(reader, "take_message", pure.take_message),
         patch.object(reader, "take_messages", pure.take_messages),
         patch.object(masking, "apply_mask", pure.apply_mask),

@@ -114,12 +114,18 @@ async def memory_of_each(
 
 @pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize(
-    ("compressed", "most"), [(False, 12 * KIBIBYTE), (True, 64 * KIBIBYTE)], ids=["plain", "deflate"]
+    ("compression", "most"),
+    [
+        (None, 12 * KIBIBYTE),
+        (Compression(threshold=0), 64 * KIBIBYTE),
+        (Compression(threshold=0, server_no_context_takeover=True), 12 * KIBIBYTE),
+    ],
+    ids=["plain", "deflate", "deflate without context takeover"],
 )
 async def test_an_idle_connection_takes_little_memory_and_gives_it_back(
-    compressed: bool, most: int, record_property: Callable[[str, object], None]
+    compression: Compression | None, most: int, record_property: Callable[[str, object], None]
 ) -> None:
-    compression = Compression(threshold=0) if compressed else None
+    compressed = compression is not None
     streams: list[trio.SocketStream] = []
     asked = request(OFFER) if compressed else request()
 

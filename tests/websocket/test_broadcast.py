@@ -15,8 +15,11 @@ from tests.connection.memory import MemoryTransport
 from tests.connection.sides import one_side, two_sides
 from tests.websocket.test_message_streams import compressed_sides
 from trio_ws import BroadcastResult, CloseInfo, Limits, WebSocket, WebSocketStream, broadcast
+from trio_ws._wire.deflate_backends import ZLIB
 from trio_ws._wire.prepared import PreparedMessage
 from trio_ws._wire.reader import Close
+
+SETTINGS = (ZLIB, 12, 6, 4)
 
 
 def transport_of(websocket: WebSocket) -> MemoryTransport:
@@ -50,11 +53,11 @@ async def test_clients_mask_each_frame_afresh(autojump_clock: MockClock) -> None
 
 async def test_servers_share_one_frame(autojump_clock: MockClock) -> None:
     prepared = PreparedMessage("x" * 100)
-    frame = prepared.frame((12, 6, 4), masked=False)
-    assert prepared.frame((12, 6, 4), masked=False) is frame
+    frame = prepared.frame(SETTINGS, masked=False)
+    assert prepared.frame(SETTINGS, masked=False) is frame
     assert prepared.frame(None, masked=False) is not frame
     assert len(frame) < 20
-    assert prepared.frame((12, 6, 4), masked=True)[:2] != frame[:2]
+    assert prepared.frame(SETTINGS, masked=True)[:2] != frame[:2]
 
 
 @pytest.mark.parametrize("no_takeover", [False, True])

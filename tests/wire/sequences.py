@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import cycle, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ from trio_ws._wire.reader import Close, Event, MessageReader, Ping, Pong
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from trio_ws._wire.deflate import Deflater
+    from trio_ws._wire.deflater import Deflater
 
 Outcome = tuple[list[Event], int | None]
 """The events of some bytes, and the close code of the failure that ended them, if one did."""
@@ -87,7 +87,13 @@ readings = st.builds(
 )
 
 
-def make_deflate(*, is_client: bool, window_bits: int = 15, no_context_takeover: bool = False) -> PerMessageDeflate:
+def make_deflate(
+    *,
+    is_client: bool,
+    window_bits: int = 15,
+    no_context_takeover: bool = False,
+    backend: Literal["isal", "zlib"] | None = None,
+) -> PerMessageDeflate:
     """Make the deflate of one side, both directions on the same terms."""
     parameters = DeflateParameters(
         server_max_window_bits=window_bits,
@@ -95,7 +101,7 @@ def make_deflate(*, is_client: bool, window_bits: int = 15, no_context_takeover:
         server_no_context_takeover=no_context_takeover,
         client_no_context_takeover=no_context_takeover,
     )
-    return PerMessageDeflate(parameters, Compression(threshold=0), is_client=is_client)
+    return PerMessageDeflate(parameters, Compression(threshold=0, backend=backend), is_client=is_client)
 
 
 def expected(items: Iterable[Sent | Ping | Pong | Close]) -> list[Event]:

@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trio_ws import Limits, MessageTooBig, RemoteProtocolError
-from trio_ws._wire.deflate import Deflater, Inflater
+from trio_ws._wire.deflater import Deflater
 from trio_ws._wire.frames import Opcode, frame_bytes
+from trio_ws._wire.inflater import Inflater
 from trio_ws._wire.reader import Close, Event, MessageReader, Piece, Ping, Start
+
+pytestmark = pytest.mark.usefixtures("deflate_backend")
 
 NO_LIMITS = Limits(max_message_size=4)
 
@@ -261,3 +264,66 @@ def test_room_bounds_what_one_call_inflates() -> None:
         sizes.append(sum(len(event.data) for event in events if isinstance(event, Piece)))
     assert sum(sizes) == 10**7
     assert max(sizes) < 10**5 + 270_000
+
+
+# ---- long compressed messages that come in several calls ----
+
+LONG = "\u20ac and \U0001f600, " * 250_000  # inflates in several steps, and its text is decoded in several
+
+
+def compressed_frame(message: str | bytes) -> bytes:
+    """Write it as a peer does."""
+    data = message.encode() if isinstance(message, str) else message
+    payload = Deflater(15, no_context_takeover=False, level=1, memory_level=8).compress(data)
+    opcode = Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
+    return frame_bytes(opcode, payload, masked=False, rsv1=True)
+
+
+def endless_reader() -> MessageReader:
+    return MessageReader(
+        masked=False, limits=Limits(max_message_size=None), inflater=Inflater(15, no_context_takeover=False)
+    )
+
+
+@pytest.mark.parametrize("message", [LONG, LONG.encode(), "x" * 3_000_000, bytes(3_000_000)])
+@pytest.mark.parametrize("size", [1000, 60_000, 10**6])
+def test_a_long_message_is_inflated_in_several_calls(message: str | bytes, size: int) -> None:
+    reader, frame = endless_reader(), compressed_frame(message)
+    events: list[Event] = []
+    calls = 0
+    for start in range(0, len(frame), size):
+        data = frame[start : start + size]
+        while reader.read_into(events, 256, data=data):
+            data = b""
+            calls += 1
+    assert events == [message]
+    assert calls >= 3 or size == 1000
+    assert reader.unfinished == 0
+    reader.read_into(events, 256, data=compressed_frame("and on"))
+    assert events[1:] == ["and on"]
+
+
+def test_a_long_text_may_be_asked_for_in_pieces_when_much_of_it_has_come() -> None:
+    reader, frame = endless_reader(), compressed_frame(LONG)
+    events: list[Event] = []
+    more = reader.read_into(events, 256, data=frame)
+    for _ in range(4):
+        assert more
+        more = reader.read_into(events, 256)
+    held = reader.unfinished
+    assert held > 2**20
+    assert reader.stream_next() == Start(is_text=True)
+    assert reader.unfinished == held
+    while reader.read_into(events, 256):
+        pass
+    assert "".join(str(event.data) for event in events if isinstance(event, Piece)) == LONG
+
+
+@pytest.mark.parametrize("end", [b"\xe2\x82", b"\xff"])
+def test_a_long_text_that_ends_badly_is_refused(end: bytes) -> None:
+    payload = Deflater(15, no_context_takeover=False, level=1, memory_level=8).compress(LONG.encode() + end)
+    reader = endless_reader()
+    reader.feed(frame_bytes(Opcode.TEXT, payload, masked=False, rsv1=True))
+    with pytest.raises(RemoteProtocolError, match="text is not UTF-8"):
+        while reader.read_into([], 256):
+            pass

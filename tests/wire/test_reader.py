@@ -9,10 +9,13 @@ import zlib
 import pytest
 
 from trio_ws import CloseInfo, Limits, MessageTooBig, RemoteProtocolError
-from trio_ws._wire.deflate import Deflater, Inflater
+from trio_ws._wire.deflater import Deflater
 from trio_ws._wire.frames import Opcode, frame_bytes
+from trio_ws._wire.inflater import Inflater
 from trio_ws._wire.pure import MESSAGE_OVERHEAD
 from trio_ws._wire.reader import Close, Event, MessageReader, Ping, Pong
+
+pytestmark = pytest.mark.usefixtures("deflate_backend")
 
 EMPTY_BLOCK = b"\x00\x00\x00\xff\xff"
 

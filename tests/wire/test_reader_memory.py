@@ -11,12 +11,14 @@ import pytest
 
 from trio_ws import Limits, MessageTooBig
 from trio_ws._wire import speedups
-from trio_ws._wire.deflate import Inflater
 from trio_ws._wire.frames import Opcode, frame_bytes
+from trio_ws._wire.inflater import Inflater
 from trio_ws._wire.reader import Event, MessageReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.usefixtures("deflate_backend")
 
 MIB = 2**20
 

@@ -39,6 +39,8 @@ from .sequences import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.usefixtures("deflate_backend")
+
 SMALL = Limits(max_message_size=60, max_fragments=4, max_empty_fragments=1)
 
 FIRST_BYTES = st.sampled_from([opcode | flags for opcode in (0, 1, 2, 8, 9, 10) for flags in (0x80, 0x00, 0xC0)])

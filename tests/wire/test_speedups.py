@@ -219,6 +219,26 @@ def test_a_message_alone_must_be_shorter_than_the_limit_too(module: ModuleType) 
     assert module.take_message(b"\x82\x02ab", 0, 3) == b"ab"
 
 
+@pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
+@pytest.mark.parametrize("first", [0x81, 0x82])
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 5000, 65535])
+def test_a_compressed_message_is_taken_as_it_is(module: ModuleType, masked: bool, first: int, size: int) -> None:
+    payload = random.Random(size).randbytes(size)
+    frame = module.write_frame(first | 0x40, payload, MASK if masked else None)
+    data = b"..." + frame + b"\xc1"
+    assert module.take_deflated(data, 3, 0x80 if masked else 0) == (first, payload, 3 + len(frame))
+    assert module.take_deflated(data[:-2], 3, 0x80 if masked else 0) is None
+    assert module.take_deflated(data, 3, 0 if masked else 0x80) is None
+
+
+@pytest.mark.parametrize(
+    "data", ["", "c1", "c27e", "c27e007d" + "00" * 125, "4100", "8100", "c000", "c900", "e100", "c27f" + "00" * 30]
+)
+def test_what_is_no_compressed_message_is_left(module: ModuleType, data: str) -> None:
+    assert module.take_deflated(bytes.fromhex(data), 0, 0) is None
+    assert module.take_deflated(b"x" + bytes.fromhex(data), 1, 0) is None
+
+
 # ---- both do the same ----
 
 bytes_like = st.sampled_from([bytes, bytearray, memoryview])
@@ -249,7 +269,7 @@ def test_both_write_alike(
 
 frames = st.builds(
     pure.write_frame,
-    st.sampled_from([0x81, 0x82, 0x81, 0x82, 0x01, 0x00, 0x80, 0x88, 0x89, 0xC1, 0x83]),
+    st.sampled_from([0x81, 0x82, 0x81, 0x82, 0x01, 0x00, 0x80, 0x88, 0x89, 0xC1, 0xC2, 0x83]),
     st.one_of(texts, st.binary(max_size=200), st.integers(0, 3000).map(bytes)),
     st.none() | masks,
 )
@@ -290,6 +310,14 @@ def test_both_take_one_alike(compiled: ModuleType, data: bytes, masked: bool, li
     assert (type(theirs), theirs) == (type(ours), ours)
 
 
+@needs_extension
+@given(data=st.one_of(frames, garbled, st.binary(max_size=100)), masked=st.booleans(), start=st.integers(0, 2))
+def test_both_take_a_compressed_one_alike(compiled: ModuleType, data: bytes, masked: bool, start: int) -> None:
+    position = min(start, len(data))
+    theirs, ours = (module.take_deflated(data, position, 0x80 if masked else 0) for module in (compiled, pure))
+    assert theirs == ours
+
+
 # ---- what only C has to check ----
 
 
@@ -318,6 +346,11 @@ def test_both_take_one_alike(compiled: ModuleType, data: bytes, masked: bool, li
         ("take_message", (bytearray(), 0, 1), TypeError),
         ("take_message", (b"", None, 1), TypeError),
         ("take_message", (b"", 0, 2**70), OverflowError),
+        ("take_deflated", (b"", 0), TypeError),
+        ("take_deflated", (bytearray(), 0, 0), TypeError),
+        ("take_deflated", (b"", 1, 0), ValueError),
+        ("take_deflated", (b"", -1, 0), ValueError),
+        ("take_deflated", (b"", 0, 2**70), OverflowError),
         ("weigh", (), TypeError),
         ("weigh", (1,), TypeError),
         ("new_buffer", (), TypeError),

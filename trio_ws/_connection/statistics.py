@@ -23,6 +23,8 @@ class Statistics:
         receive_buffer: bytes of messages that wait for ``receive()``, as ``Limits.receive_buffer`` counts them.
         send_buffer: bytes that wait for the network.
         backpressured: whether reading has stopped because the receive buffer is full.
+        compressed_by: the library that compresses what is sent, "zlib" or "isal"; "" without permessage-deflate.
+        inflated_by: the library that inflates what is received, likewise.
     """
 
     messages_sent: int = 0
@@ -37,3 +39,5 @@ class Statistics:
     receive_buffer: int = 0
     send_buffer: int = 0
     backpressured: bool = False
+    compressed_by: str = ""
+    inflated_by: str = ""

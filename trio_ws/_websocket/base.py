@@ -235,6 +235,8 @@ class WebSocketBase:
             receive_buffer=connection.received,
             send_buffer=connection.outbox.buffered,
             backpressured=connection.stalled,
+            compressed_by=connection.protocol.compressed_by,
+            inflated_by=connection.protocol.inflated_by,
         )
 
     def __repr__(self) -> str:

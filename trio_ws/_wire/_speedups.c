@@ -25,7 +25,7 @@
 #define OVERHEAD 64 /* MESSAGE_OVERHEAD of pure.py */
 #define SMALL 1024  /* bytes of a masked text that are unmasked on the stack */
 
-enum { TEXT = 0x81, BINARY = 0x82, MASKED = 0x80, LENGTH_16 = 126, LENGTH_64 = 127 };
+enum { TEXT = 0x81, BINARY = 0x82, RSV1 = 0x40, MASKED = 0x80, LENGTH_16 = 126, LENGTH_64 = 127 };
 
 static void
 xor_mask(unsigned char *restrict out, const unsigned char *restrict in, Py_ssize_t size, const unsigned char *mask)
@@ -231,13 +231,15 @@ make_message(unsigned char first, const unsigned char *payload, Py_ssize_t lengt
     return message;
 }
 
-/* Look for a whole message in one frame in data[0:left]; give its length, return how long its head is, 0 if none. */
+/* Look for a whole message in one frame in data[0:left], whose first byte is, or stands for, that of one; give its
+ * length, return how long its head is, 0 if there is none. */
 static Py_ssize_t
-read_head(const unsigned char *data, Py_ssize_t left, unsigned char mask_bit, Py_ssize_t limit, Py_ssize_t *length)
+read_head(const unsigned char *data, unsigned char first, Py_ssize_t left, unsigned char mask_bit, Py_ssize_t limit,
+          Py_ssize_t *length)
 {
     Py_ssize_t head = mask_bit ? 2 + MASK_SIZE : 2;
 
-    if (left < head || (data[0] != TEXT && data[0] != BINARY)) {
+    if (left < head || (first != TEXT && first != BINARY)) {
         return 0;
     }
     *length = data[1] ^ mask_bit; /* from 128 on: masked and must not be, or the other way */
@@ -285,7 +287,10 @@ take_messages(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nar
     }
     while (budget > 0 && room > 0) {
         frame = (unsigned char *)data + position;
-        head = read_head(frame, size - position, mask_bit ? MASKED : 0, limit, &length);
+        if (position == size) {
+            break;
+        }
+        head = read_head(frame, frame[0], size - position, mask_bit ? MASKED : 0, limit, &length);
         if (head == 0) {
             break;
         }
@@ -327,7 +332,7 @@ take_message(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t narg
         return NULL;
     }
     frame = (unsigned char *)data;
-    head = read_head(frame, size, mask_bit ? MASKED : 0, limit, &length);
+    head = size ? read_head(frame, frame[0], size, mask_bit ? MASKED : 0, limit, &length) : 0;
     if (head == 0 || length != size - head) {
         return Py_NewRef(Py_None);
     }
@@ -337,6 +342,42 @@ take_message(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t narg
         return Py_NewRef(Py_None);
     }
     return message;
+}
+
+/* Where a whole compressed message in one frame is here, give its first byte, its payload and where it ends. */
+static PyObject *
+take_deflated(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    char *data;
+    Py_ssize_t size, position, head, length;
+    long mask_bit;
+    const unsigned char *frame;
+    unsigned char first;
+    PyObject *payload;
+
+    if (check_arguments("take_deflated", nargs, 3) < 0 || PyBytes_AsStringAndSize(args[0], &data, &size) < 0) {
+        return NULL;
+    }
+    position = PyLong_AsSsize_t(args[1]);
+    mask_bit = PyLong_AsLong(args[2]);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    if (position < 0 || position > size) {
+        PyErr_SetString(PyExc_ValueError, "position must be inside data");
+        return NULL;
+    }
+    frame = (unsigned char *)data + position;
+    if (position == size || !(frame[0] & RSV1)) {
+        return Py_NewRef(Py_None);
+    }
+    first = (unsigned char)(frame[0] ^ RSV1);
+    head = read_head(frame, first, size - position, mask_bit ? MASKED : 0, 0x10000, &length);
+    if (head == 0) {
+        return Py_NewRef(Py_None);
+    }
+    payload = make_message(BINARY, frame + head, length, mask_bit ? frame + head - MASK_SIZE : NULL);
+    return payload == NULL ? NULL : Py_BuildValue("iNn", first, payload, position + head + length);
 }
 
 static PyObject *
@@ -418,6 +459,7 @@ static PyMethodDef methods[] = {
     {"new_buffer", (PyCFunction)(void (*)(void))new_buffer, METH_FASTCALL, NULL},
     {"fill", (PyCFunction)(void (*)(void))fill, METH_FASTCALL, NULL},
     {"weigh", weigh, METH_O, NULL},
+    {"take_deflated", (PyCFunction)(void (*)(void))take_deflated, METH_FASTCALL, NULL},
     {"take_message", (PyCFunction)(void (*)(void))take_message, METH_FASTCALL, NULL},
     {"take_messages", (PyCFunction)(void (*)(void))take_messages, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},

@@ -1,14 +1,7 @@
-"""permessage-deflate: what is agreed on in the handshake, and the two streams that it then means (RFC 7692).
+"""permessage-deflate: what is agreed on in the handshake, and which messages are compressed (RFC 7692).
 
-Theory of operation:
-
-1. Each direction has its own terms: the sender's window, and whether a message may refer to the ones before it.
-   :class:`PerMessageDeflate` gives our :class:`Deflater` our half of them and our :class:`Inflater` the peer's.
-2. Nothing of zlib exists before the first compressed message, nor between messages that stand on their own.
-3. What a Deflater returns ends on a byte boundary, with a sync flush: what went in can be inflated at once.
-4. An Inflater never makes more than one byte over the limit, and its work is linear in what came in and what went out.
-5. zlib ends its stream at a block marked as the last, WebSocket does not (RFC 7692 §7.2.3.4). A fresh stream then
-   goes on, and is given the window of the old one. zlib does not show that window, so the end of the output is kept.
+Each direction has its own terms: the sender's window, and whether a message may refer to the ones before it.
+:class:`PerMessageDeflate` gives our :class:`Deflater` our half of them and our :class:`Inflater` the peer's.
 
 What a client demands of the server's compression is a wish. Many servers cannot choose their window, those in Go say,
 and either decline an offer that names it or take the offer and leave the wish out. So a plain offer follows as a
@@ -17,21 +10,18 @@ fallback, and an answer that leaves a wish out answers that one. A larger window
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._close import INVALID_DATA, POLICY_VIOLATION
-from .._exceptions import MessageTooBig, RemoteProtocolError
+from .deflate_backends import choose_backend
+from .deflater import Deflater
+from .inflater import Inflater
 
 if TYPE_CHECKING:
     from .._options import Compression
 
 ExtensionList = list[tuple[str, list[tuple[str, str | None]]]]
 """A Sec-WebSocket-Extensions value: each extension's name with its parameters, None for one without a value."""
-
-DeflateSettings = tuple[int, int, int]
-"""How a message is compressed that stands by itself: window bits, level, memory level."""
 
 _NAME = "permessage-deflate"
 _SERVER_NO_CONTEXT_TAKEOVER = "server_no_context_takeover"
@@ -45,14 +35,6 @@ _MAX_WINDOW_BITS = 15
 _MIN_ZLIB_WINDOW_BITS = 9  # zlib can inflate raw deflate with a window of 2**8 bytes, but not make it
 # RFC 7692 §7.1.2: a decimal integer from 8 to 15 without leading zeros.
 _WINDOW_VALUES = {str(bits): bits for bits in range(8, _MAX_WINDOW_BITS + 1)}
-
-_FLUSH_END = b"\x00\x00\xff\xff"  # RFC 7692 §7.2.1: what a sync flush ends with, and a message leaves out
-_EMPTY_MESSAGE = b"\x00"  # RFC 7692 §7.2.3.6
-_STEP = 4096  # bytes of input at a time where zlib copies what it leaves over
-
-# A final block costs up to 4 µs and an empty one has two bytes: beyond these, one for each 64 bytes of a message.
-_FREE_FINAL_BLOCKS = 64
-_BYTES_PER_FINAL_BLOCK = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,187 +181,11 @@ def _accept(terms: dict[str, int], compression: Compression) -> tuple[DeflatePar
     return agreed, _extension(*parameters)
 
 
-# ---- the streams ----
-
-
-class Deflater:
-    """Compresses what this side sends.
-
-    Args:
-        window_bits: the window has 2 to the power of this many bytes, 9 to 15.
-        no_context_takeover: compress each message on its own.
-        level: zlib's level.
-        memory_level: zlib's memory level.
-    """
-
-    __slots__ = ("_level", "_memory_level", "_no_context_takeover", "_stream", "_window_bits")
-
-    def __init__(self, window_bits: int, *, no_context_takeover: bool, level: int, memory_level: int) -> None:
-        self._window_bits = window_bits
-        self._no_context_takeover = no_context_takeover
-        self._level = level
-        self._memory_level = memory_level
-        self._stream: zlib._Compress | None = None
-
-    def compress(self, data: bytes | bytearray | memoryview, *, final: bool = True) -> bytes:
-        """Compress a message, or a fragment of it; what is returned must be sent, in this order.
-
-        Args:
-            data: the message, or its next part.
-            final: whether the message ends with data.
-
-        Returns:
-            The payload of the frame; the peer can inflate all of it when it comes, also if the message goes on.
-
-        Source: RFC 7692 §7.2.1.
-        """
-        if not data:
-            compressed = _EMPTY_MESSAGE if final else b""
-        else:
-            stream = self._stream
-            if stream is None:
-                stream = zlib.compressobj(self._level, zlib.DEFLATED, -self._window_bits, self._memory_level)
-                self._stream = stream
-            compressed = stream.compress(data) + stream.flush(zlib.Z_SYNC_FLUSH)
-            if final:
-                compressed = compressed[: -len(_FLUSH_END)]
-        if final and self._no_context_takeover:
-            self._stream = None
-        return compressed
-
-    @property
-    def settings(self) -> DeflateSettings:
-        """What a message that is compressed alike by several depends on."""
-        return self._window_bits, self._level, self._memory_level
-
-    def begin_anew(self) -> None:
-        """Refer to nothing before the next message: the peer's window has got what was not compressed here."""
-        self._stream = None
-
-
-class Inflater:
-    """Inflates what the peer sends.
-
-    Args:
-        window_bits: the peer's window has 2 to the power of this many bytes at most, 8 to 15.
-        no_context_takeover: the peer compresses each message on its own.
-    """
-
-    __slots__ = ("_final_blocks", "_history", "_no_context_takeover", "_stream", "_taken", "_window", "_window_bits")
-
-    def __init__(self, window_bits: int, *, no_context_takeover: bool) -> None:
-        self._window_bits = window_bits
-        self._window = 1 << window_bits
-        self._no_context_takeover = no_context_takeover
-        self._stream: zlib._Decompress | None = None
-        self._history = bytearray()  # the end of the output: the last window of it, and at most a quarter more
-        self._taken = 0  # bytes of this message
-        self._final_blocks = 0  # of this message
-
-    def inflate(
-        self, data: bytes | bytearray | memoryview, *, final: bool, max_size: int | None, held: int = 0
-    ) -> bytes:
-        """Inflate the next part of a message.
-
-        Args:
-            data: any part of the message's payload: all of it, a fragment, or a piece of one.
-            final: whether the message ends with data.
-            max_size: how many bytes the message may have, None for any number.
-            held: how many of these were inflated before.
-
-        Returns:
-            All that can be told from what came so far. The stream is of no use after an error.
-
-        Raises:
-            MessageTooBig: the message has more than max_size bytes.
-            RemoteProtocolError: with 1007, data is no deflate; with 1008, it is cut into too many final blocks.
-
-        Source: RFC 7692 §7.2.2.
-        """
-        # A message without a byte, or with none after a final block, has no block that could lack its end.
-        if final and (data or (self._taken and self._stream is not None)):
-            data = b"".join((data, _FLUSH_END))
-        self._taken += len(data)
-        stream = self._stream or self._open()
-        output = _run(stream, data, max_size, held)
-        if stream.eof:
-            output = self._go_on(stream, output, final=final, max_size=max_size, held=held)
-        else:
-            self._remember(output)
-        if final:
-            self._taken = self._final_blocks = 0
-            if self._no_context_takeover:
-                self._stream = None
-                self._history.clear()
-        return output
-
-    def _open(self) -> zlib._Decompress:
-        if self._history:
-            stream = zlib.decompressobj(-self._window_bits, self._history[-self._window :])
-        else:
-            stream = zlib.decompressobj(-self._window_bits)
-        self._stream = stream
-        return stream
-
-    def _remember(self, output: bytes) -> None:
-        window, history = self._window, self._history
-        if len(output) >= window:
-            history[:] = output[-window:]
-        else:
-            history += output
-            if len(history) > window + window // 4:  # now and then: each time would cost more than to inflate
-                del history[:-window]
-
-    def _go_on(self, stream: zlib._Decompress, output: bytes, *, final: bool, max_size: int | None, held: int) -> bytes:
-        """Inflate what follows a final block (RFC 7692 §7.2.3.4), until the data ends."""
-        outputs = [output]
-        # A view, and short steps: zlib copies all input that follows a final block, for each such block.
-        rest = memoryview(stream.unused_data)
-        while True:
-            self._remember(output)
-            if stream.eof:
-                self._end_stream(len(rest))
-                if final and len(rest) <= len(_FLUSH_END):
-                    _check_end(rest)
-                    break
-            if not rest:
-                break
-            stream = self._stream or self._open()
-            held += len(output)
-            output = _run(stream, rest[:_STEP], max_size, held)
-            outputs.append(output)
-            rest = rest[min(_STEP, len(rest)) - len(stream.unused_data) :]
-        return b"".join(outputs)
-
-    def _end_stream(self, left: int) -> None:
-        self._stream = None
-        self._final_blocks += 1
-        # Counted by the place in the message, so that it does not matter how the message is cut into calls.
-        most = _FREE_FINAL_BLOCKS + (self._taken - left) // _BYTES_PER_FINAL_BLOCK
-        if self._final_blocks > most:
-            raise RemoteProtocolError(f"message with too many final deflate blocks: over {most}", POLICY_VIOLATION)
-
-
-def _run(stream: zlib._Decompress, data: bytes | bytearray | memoryview, max_size: int | None, held: int) -> bytes:
-    """Inflate data up to a final block or its end; one byte over max_size is enough to know that it is too much."""
-    try:
-        output = stream.decompress(data, 0 if max_size is None else max_size + 1 - held)
-    except zlib.error as error:
-        raise RemoteProtocolError("compressed message is corrupt", INVALID_DATA) from error
-    if max_size is not None and held + len(output) > max_size:
-        what = f"compressed message inflates to {held + len(output)} bytes or more"
-        raise MessageTooBig(f"{what}, at most {max_size} are taken (max_message_size)")
-    return output
-
-
-def _check_end(rest: memoryview) -> None:
-    # An empty block should follow the final one (RFC 7692 §7.2.1). Without it, all of our own four bytes are left.
-    if rest != _FLUSH_END:
-        raise RemoteProtocolError("compressed message ends inside a block", INVALID_DATA)
+# ---- the messages ----
 
 
 class PerMessageDeflate:
-    """Both streams of one connection.
+    """Both directions of one connection.
 
     Args:
         parameters: what was agreed.
@@ -389,9 +195,9 @@ class PerMessageDeflate:
     Attributes:
         deflater: for what this side sends.
         inflater: for what the peer sends.
-        can_compress: whether zlib can keep to the window that was agreed for what this side sends. If not, messages go
+        can_compress: whether we can keep to the window that was agreed for what this side sends. If not, messages go
             as they are, which a side may always do (RFC 7692 §6).
-        threshold: messages of fewer bytes are better sent as they are.
+        threshold: messages of fewer bytes are sent as they are.
     """
 
     __slots__ = ("can_compress", "deflater", "inflater", "threshold")
@@ -401,11 +207,39 @@ class PerMessageDeflate:
         server = (parameters.server_max_window_bits, parameters.server_no_context_takeover)
         (our_bits, ours_alone), (their_bits, theirs_alone) = (client, server) if is_client else (server, client)
         self.can_compress = our_bits >= _MIN_ZLIB_WINDOW_BITS
+        backend = choose_backend(compression.backend)
         self.deflater: Deflater = Deflater(
             our_bits,
             no_context_takeover=ours_alone,
             level=compression.level,
             memory_level=compression.memory_level,
+            backend=backend,
         )
-        self.inflater: Inflater = Inflater(their_bits, no_context_takeover=theirs_alone)
+        self.inflater: Inflater = Inflater(their_bits, no_context_takeover=theirs_alone, backend=backend)
         self.threshold: int = compression.threshold
+
+    def is_wanted(self, payload: bytes | bytearray | memoryview, compress: bool | None) -> bool:
+        """Tell whether a message is to be compressed if that makes it smaller; ``compress`` says so in any case."""
+        return len(payload) >= self.threshold if compress is None else compress
+
+    def is_worth_while(
+        self, payload: str | bytes | bytearray | memoryview, compress: bool | None, is_text: bool
+    ) -> bool:
+        """Tell whether to compress a message, after a short trial.
+
+        Args:
+            payload: text may be ``str`` or UTF-8.
+            compress: True or False if that is not to be looked at.
+            is_text: then no trial is made: UTF-8 leaves so many bytes out that it always becomes smaller.
+        """
+        if compress is not None:
+            return compress
+        if len(payload) < self.threshold:
+            return False
+        return is_text or isinstance(payload, str) or self.deflater.is_compressible(payload)
+
+    def compress(self, payload: bytes | bytearray | memoryview, compress: bool | None, is_text: bool) -> bytes | None:
+        """Compress a message, or tell that it must be sent as it is, by None: that is not wanted, or would not help."""
+        if not self.is_worth_while(payload, compress, is_text):
+            return None
+        return self.deflater.compress_if_smaller(payload) if compress is None else self.deflater.compress(payload)

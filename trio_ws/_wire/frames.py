@@ -38,6 +38,7 @@ OPCODES: Final = frozenset(int(opcode) for opcode in Opcode)
 
 
 LARGE: Final = 2**16  # bytes of payload
+SIZED: Final = frozenset({str, bytes, bytearray, memoryview})  # types of a message, whose length tells whether it is
 PIECE: Final = 2**18  # bytes that are masked at once, and near at hand when they are sent; a multiple of a mask's
 
 _LARGE_HEAD = struct.Struct("!BBQ")

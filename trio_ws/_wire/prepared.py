@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .deflate import Deflater
+from .deflater import Deflater
 from .frames import Opcode, frame_bytes
 
 if TYPE_CHECKING:
-    from .deflate import DeflateSettings
+    from .deflater import DeflateSettings
 
 
 class PreparedMessage:
@@ -49,13 +49,19 @@ class PreparedMessage:
             self._frames[settings] = self._write(settings, masked=False)
         return self._frames[settings]
 
+    def becomes_smaller(self, settings: DeflateSettings) -> bool:
+        """Tell whether there is less of the message when it is compressed so."""
+        return len(self._compress(settings)) < len(self.payload)
+
     def _write(self, settings: DeflateSettings | None, *, masked: bool) -> bytes:
         payload = self.payload if settings is None else self._compress(settings)
         return frame_bytes(self.opcode, payload, masked=masked, rsv1=settings is not None)
 
     def _compress(self, settings: DeflateSettings) -> bytes:
         if settings not in self._compressed:
-            window_bits, level, memory_level = settings
-            deflater = Deflater(window_bits, no_context_takeover=True, level=level, memory_level=memory_level)
+            backend, window_bits, level, memory_level = settings
+            deflater = Deflater(
+                window_bits, no_context_takeover=True, level=level, memory_level=memory_level, backend=backend
+            )
             self._compressed[settings] = deflater.compress(self.payload)
         return self._compressed[settings]

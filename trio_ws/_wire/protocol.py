@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from .._close import NO_STATUS, CloseInfo, close_body, code_name, truncate_reason
 from .._exceptions import LocalProtocolError, RemoteProtocolError
-from .frames import FIN, RSV1, LargeFrame, Opcode, frame_bytes
+from .frames import FIN, LARGE, RSV1, LargeFrame, Opcode, frame_bytes
 from .masking import new_mask
 from .reader import Close, MessageReader
 from .speedups import write_frame, write_message
@@ -27,6 +27,7 @@ from .speedups import write_frame, write_message
 if TYPE_CHECKING:
     from .._options import Limits
     from .deflate import PerMessageDeflate
+    from .deflater import CompressionInSteps
     from .prepared import PreparedMessage
     from .reader import Event, Start
 
@@ -193,8 +194,8 @@ class WebSocketProtocol:
         """Write one message: ``str`` as text, anything bytes-like as binary.
 
         Args:
-            compress: True or False overrides ``Compression.threshold``; nothing is compressed where
-                :attr:`compresses` is false.
+            compress: True or False overrides ``Compression.threshold`` and what the message would become; nothing is
+                compressed where :attr:`compresses` is false.
 
         Raises:
             TypeError: message is of another type.
@@ -215,8 +216,10 @@ class WebSocketProtocol:
             raise TypeError(f"message must be str or bytes-like, not {type(message).__name__}")
         if self.state is not OPEN:
             raise LocalProtocolError("a message cannot be sent: the closing handshake has begun")
-        if deflate is not None and (len(payload) >= deflate.threshold if compress is None else compress):
-            first, payload = first | RSV1, deflate.deflater.compress(payload)
+        if deflate is not None:
+            compressed = deflate.compress(payload, compress, first is _TEXT)
+            if compressed is not None:
+                first, payload = first | RSV1, compressed
         return write_frame(first, payload, new_mask() if self._is_client else None)
 
     def encode_large(self, message: str | bytes, compress: bool | None) -> LargeFrame | None:
@@ -226,23 +229,52 @@ class WebSocketProtocol:
         """
         first, payload = (_TEXT, message.encode()) if isinstance(message, str) else (_BINARY, message)
         deflate = self._deflate
-        if deflate is not None and (len(payload) >= deflate.threshold if compress is None else compress):
+        if deflate is not None and deflate.is_worth_while(payload, compress, first is _TEXT):
             return None
         return LargeFrame(first, payload, new_mask() if self._is_client else None)
+
+    def compress_in_steps(self, message: str | bytes, compress: bool | None) -> CompressionInSteps | None:
+        """Begin to compress a long message, in steps; None: it is not to be compressed. ``compress`` is as above."""
+        deflate = self._deflate
+        if deflate is None or not deflate.is_worth_while(message, compress, isinstance(message, str)):
+            return None
+        return deflate.deflater.compress_in_steps(message, always=compress is True)
+
+    def encode_in_steps(self, message: str | bytes, compression: CompressionInSteps) -> bytes | LargeFrame:
+        """Write a long message whose compression has come to its end."""
+        payload = compression.finish()
+        first, mask = _TEXT if isinstance(message, str) else _BINARY, new_mask() if self._is_client else None
+        if payload is None:
+            return LargeFrame(first, message.encode() if isinstance(message, str) else message, mask)
+        first |= RSV1
+        return LargeFrame(first, payload, mask) if len(payload) >= LARGE else write_frame(first, payload, mask)
 
     def encode_prepared(self, prepared: PreparedMessage, compress: bool | None = None) -> bytes:
         """Write a message that goes to several; it is compressed by itself, if at all. ``compress`` is as above."""
         settings = None
         deflate = self._deflate
-        if deflate is not None and (len(prepared.payload) >= deflate.threshold if compress is None else compress):
-            settings = deflate.deflater.settings
-            deflate.deflater.begin_anew()
+        # The message that is being compressed refers to what the peer has got before this one.
+        if deflate is not None and not deflate.deflater.in_steps and deflate.is_wanted(prepared.payload, compress):
+            wanted = deflate.deflater.settings
+            if compress or prepared.becomes_smaller(wanted):
+                settings = wanted
+                deflate.deflater.begin_anew()
         return prepared.frame(settings, masked=self._is_client)
 
     @property
     def compresses(self) -> bool:
         """Whether messages of ours can be compressed, as permessage-deflate was agreed."""
         return self._deflate is not None
+
+    @property
+    def compressed_by(self) -> str:
+        """The library that compresses; "" where messages of ours cannot be compressed."""
+        return "" if self._deflate is None else self._deflate.deflater.backend.name
+
+    @property
+    def inflated_by(self) -> str:
+        """The library that inflates; "" where permessage-deflate was not agreed."""
+        return self._reader.inflated_by
 
     def encode_fragment(self, opcode: Opcode, payload: bytes | bytearray, *, compress: bool, final: bool) -> bytes:
         """Write one frame of a message in several (RFC 6455 §5.4); those of one message agree in ``compress``.

@@ -23,6 +23,7 @@ MESSAGE_OVERHEAD: Final = 64  # about what a str or bytes object costs beside it
 _TEXT = 0x81  # FIN and the opcode: a message in one frame
 _BINARY = 0x82
 _WHOLE = (_TEXT, _BINARY)
+_RSV1 = 0x40
 _MASKED = 0x80
 _LENGTH_16 = 126
 
@@ -139,6 +140,28 @@ def weigh(message: str | bytes, /) -> int:
     return size + MESSAGE_OVERHEAD
 
 
+def take_deflated(data: bytes, position: int, mask_bit: int, /) -> tuple[int, bytes, int] | None:
+    """Take one compressed message if it is whole here, in one frame of less than 64 KiB; it is not inflated.
+
+    Args:
+        data: what was received.
+        position: where in it a frame begins.
+        mask_bit: 0x80 if the frames must be masked, else 0.
+
+    Returns:
+        The first byte that it would have if it was not compressed, its payload without a mask, and where the next
+        frame begins. None: that is not what is here, or it breaks a rule.
+    """
+    if position == len(data) or not data[position] & _RSV1:
+        return None
+    found = _find_payload(data, position, data[position] ^ _RSV1, mask_bit)
+    if found is None:
+        return None
+    start, stop = found
+    payload = data[start:stop]
+    return data[position] ^ _RSV1, apply_mask(payload, data[start - 4 : start]) if mask_bit else payload, stop
+
+
 def take_message(data: bytes, mask_bit: int, limit: int, /) -> str | bytes | None:
     """Take the message that is all of ``data``, where :func:`take_messages` would take it, else give None."""
     messages: list[str | bytes] = []
@@ -164,19 +187,14 @@ def take_messages(
         Where the next frame begins, and what is left of budget and room.
     """
     end = len(data)
-    skip = 6 if mask_bit else 2
-    while budget > 0 and room > 0 and end - position >= skip and (first := data[position]) in _WHOLE:
-        start = position + skip
-        length = data[position + 1] ^ mask_bit  # from 128 on: masked and must not be, or the other way
-        if length >= _LENGTH_16:
-            start += 2
-            if length > _LENGTH_16 or start > end:
-                break
-            length = int.from_bytes(data[position + 2 : position + 4])
-            if length < _LENGTH_16:
-                break
-        stop = start + length
-        if stop > end or length >= limit:
+    while budget > 0 and room > 0 and position < end:
+        first = data[position]
+        found = _find_payload(data, position, first, mask_bit)
+        if found is None:
+            break
+        start, stop = found
+        length = stop - start
+        if length >= limit:
             break
         payload = data[start:stop]
         if mask_bit:
@@ -189,3 +207,21 @@ def take_messages(
         budget -= 1
         room -= length + MESSAGE_OVERHEAD
     return position, budget, room
+
+
+def _find_payload(data: bytes, position: int, first: int, mask_bit: int) -> tuple[int, int] | None:
+    """Tell where a frame's payload begins and ends, if its first byte stands for this, that of a whole message."""
+    end = len(data)
+    start = position + (6 if mask_bit else 2)
+    if start > end or first not in _WHOLE:
+        return None
+    length = data[position + 1] ^ mask_bit  # from 128 on: masked and must not be, or the other way
+    if length >= _LENGTH_16:
+        start += 2
+        if length > _LENGTH_16 or start > end:
+            return None
+        length = int.from_bytes(data[position + 2 : position + 4])
+        if length < _LENGTH_16:
+            return None
+    stop = start + length
+    return (start, stop) if stop <= end else None

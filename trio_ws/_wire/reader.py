@@ -11,10 +11,12 @@ Theory of operation:
    them.
 3. Every limit is checked on a frame's header, before its payload is looked at, and again while inflating.
 4. Text is checked as it arrives and fails at the first bad byte (RFC 6455 §8.1), also in the middle of a frame.
-5. A message asked for in pieces (:meth:`MessageReader.stream_next`) goes the long way, and what has come of it is
+5. A long message is inflated in several calls, and its text is decoded as it comes: no call takes long, whatever is in
+   it.
+6. A message asked for in pieces (:meth:`MessageReader.stream_next`) goes the long way, and what has come of it is
    handed over at the end of each call. Then no limit on its size holds; what is held is what one call may take.
    Nobody may want the pieces after all: then the message goes on as one that is given whole.
-6. A breach raises RemoteProtocolError with the close code to answer. The reader is of no more use after that.
+7. A breach raises RemoteProtocolError with the close code to answer. The reader is of no more use after that.
 
 The events do not depend on how the bytes were cut into calls of :meth:`MessageReader.feed`, with two exceptions, both
 where a peer breaks rules in compressed messages: what refers back beyond the agreed window may be taken, as zlib cannot
@@ -49,11 +51,12 @@ from .frames import (
     Opcode,
 )
 from .masking import apply_mask, rotate_mask
-from .speedups import fill, new_buffer, take_message, take_messages, weigh
+from .pure import MESSAGE_OVERHEAD
+from .speedups import fill, new_buffer, take_deflated, take_message, take_messages, weigh
 
 if TYPE_CHECKING:
     from .._options import Limits
-    from .deflate import Inflater
+    from .inflater import Inflater
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +97,12 @@ class Piece:
 
 Event = str | bytes | Ping | Pong | Close | Start | Piece
 
+_BINARY = FIN | Opcode.BINARY
 _CONTROL = 0x8
 _MASK_SIZE = 4
 _INFLATE_STEP = 256  # compressed bytes of a message in pieces: they inflate to 264 KiB at most
+_INFLATE_AT_ONCE = 2**19  # bytes of a message that may have more than a MiB: 1 to 2 ms
+_DECODE_AT_ONCE = 2**20  # bytes of text: 1.5 ms
 _BYTES_PER_FRAGMENT = 256  # of a message in pieces, that one more fragment is allowed for
 _SPARSE = 32  # a buffer is made for a message of which at least one byte in so many has come
 _HEADER_SIZE = {LENGTH_16: 4, LENGTH_16 + 1: 10}
@@ -113,8 +119,12 @@ class MessageReader:
     """
 
     __slots__ = (
+        "_at_once",
+        "_behind",
         "_compressed",
         "_data",
+        "_decoded",
+        "_decoder",
         "_empty_fragments",
         "_filled",
         "_fin",
@@ -130,6 +140,7 @@ class MessageReader:
         "_remaining",
         "_short_limit",
         "_streaming",
+        "_texts",
         "_utf8",
         "_wanted",
         "_whole",
@@ -141,6 +152,7 @@ class MessageReader:
         self._limits = limits
         self._inflater = inflater
         self._max_size = limits.max_message_size
+        self._at_once = None if self._max_size is not None and self._max_size <= 2**20 else _INFLATE_AT_ONCE
         self._max_fragments = limits.fragments
         self._streaming = False  # the message in the making is given in pieces
         self._wanted = 0  # messages after it that are to be
@@ -149,6 +161,10 @@ class MessageReader:
         self._opcode = 0  # of the message in the making; 0: none
         self._compressed = False
         self._message = bytearray()
+        self._texts: list[str] = []  # what came before that of a long text that is inflated, ...
+        self._decoded = 0  # ... which had so many bytes, ...
+        self._decoder: codecs.IncrementalDecoder | None = None  # ... and the end of which may be half a character
+        self._behind = False  # the inflater has a rest
         self._whole: bytes | bytearray | None = None  # ... or in this, once its size is known
         self._filled = 0  # bytes of that which have come
         self._utf8: codecs.IncrementalDecoder | None = None  # of a text that comes in parts
@@ -176,6 +192,9 @@ class MessageReader:
             if self._whole is not None:
                 self._message = bytearray(memoryview(self._whole)[: self._filled])
                 self._whole = None
+            elif self._decoder is not None:
+                self._message[:0] = "".join(self._texts).encode() + self._decoder.getstate()[0]
+                self._forget_texts()
             self._utf8 = None  # what is held was checked; it is decoded from its begin
             return Start(self._opcode == Opcode.TEXT)
         self._wanted += 1
@@ -220,7 +239,12 @@ class MessageReader:
     @property
     def unfinished(self) -> int:
         """Bytes held of a message whose end has not come."""
-        return len(self._message) if self._whole is None else self._filled
+        return self._decoded + len(self._message) if self._whole is None else self._filled
+
+    @property
+    def inflated_by(self) -> str:
+        """The library that inflates, "" if there is none."""
+        return "" if self._inflater is None else self._inflater.backend.name
 
     def take_whole(self, data: bytes) -> str | bytes | None:
         """Take bytes that are one message and nothing else, if nothing came before them; else give None."""
@@ -244,8 +268,10 @@ class MessageReader:
         elif not self._opcode:
             # As below, which most calls are spared: whole messages, and nothing else.
             position, budget, room = take_messages(data, 0, self._masked, self._short_limit, budget, room, events)
+            if self._inflater is not None and position < len(data):
+                position, budget, room = self._take_deflated(data, position, budget, room, events)
             if position == len(data):
-                return False
+                return self._behind
         self._data = data
         try:
             while budget > 0 and room > 0:
@@ -253,11 +279,17 @@ class MessageReader:
                     position, budget, room = take_messages(
                         data, position, self._masked, self._short_limit, budget, room, events
                     )
-                    if position == len(data) or budget == 0 or room <= 0:
+                    if self._inflater is not None and position < len(data):
+                        position, budget, room = self._take_deflated(data, position, budget, room, events)
+                    if position == len(data) or budget == 0 or room <= 0 or self._behind:
                         break
                 budget -= 1
                 before = len(events)
-                step = self._payload(position, events) if self._remaining else self._frame(position, events)
+                if self._behind:
+                    self._take(b"", events)
+                    step = position
+                else:
+                    step = self._payload(position, events) if self._remaining else self._frame(position, events)
                 if step < 0:
                     if self._streaming:
                         self._hand_over(events)
@@ -271,14 +303,36 @@ class MessageReader:
                         room -= weigh(event)
                     elif type(event) is Piece:
                         room -= weigh(event.data)
-                if self._streaming and len(self._message) >= room:
+                if self._behind or (self._streaming and len(self._message) >= room):
                     break
             if self._streaming:
                 self._hand_over(events)
-            return position < len(data)
+            return self._behind or position < len(data)
         finally:
             # Rule 1: what a finished call leaves behind is small, and does not keep the whole read alive.
             self._data = data[position:]
+
+    def _take_deflated(
+        self, data: bytes, position: int, budget: int, room: float, events: list[Event]
+    ) -> tuple[int, int, float]:
+        """Take compressed messages for as long as each is whole here; otherwise as :func:`take_messages`."""
+        inflater = self._inflater
+        if inflater is None or self._wanted:
+            return position, budget, room
+        while budget > 0 and room > 0 and (taken := take_deflated(data, position, self._masked)) is not None:
+            first, payload, position = taken
+            message = inflater.inflate(payload, final=True, max_size=self._max_size, at_once=self._at_once)
+            budget -= 1
+            room -= len(message) + MESSAGE_OVERHEAD
+            if inflater.rest is not None:  # it is a long one: the rest goes the long way
+                self._opcode, self._compressed, self._fin, self._remaining = first & OPCODE, True, True, 0
+                self._behind = True
+                self._message = bytearray(message)
+                if self._opcode == Opcode.TEXT:
+                    self._decode_part(message, final=False)
+                break
+            events.append(message if first == _BINARY else _decode(message))
+        return position, budget, room
 
     def _frame(self, position: int, events: list[Event]) -> int:
         """Take the frame that begins at position; return where the next begins, or -1 if it is not all here."""
@@ -435,21 +489,46 @@ class MessageReader:
         final = self._fin and not self._remaining
         if self._compressed and self._inflater is not None:
             most = None if self._streaming else self._max_size
-            piece = self._inflater.inflate(piece, final=final, max_size=most, held=len(self._message))
+            if self._behind:
+                piece = self._inflater.go_on(max_size=most, held=self.unfinished, at_once=_INFLATE_AT_ONCE)
+            else:
+                piece = self._inflater.inflate(
+                    piece, final=final, max_size=most, held=self.unfinished, at_once=self._at_once
+                )
+            self._behind = self._inflater.rest is not None
+            final = final and not self._behind
         if final and not self._message:
             self._finish(piece, events)  # it came in one piece: nothing to put together
             return
-        if self._opcode == Opcode.TEXT and not self._streaming and not final:
+        is_text = self._opcode == Opcode.TEXT and not self._streaming
+        if is_text and not final:
             self._decode_part(piece, final=False)
         self._message += piece
         if final:
             self._finish(self._message, events)
+        elif is_text and self._compressed and len(self._message) >= _DECODE_AT_ONCE:
+            self._decode_held()
+
+    def _decode_held(self) -> None:
+        """Decode what is held of a long text; that was checked as it came."""
+        if self._decoder is None:
+            self._decoder = _Utf8Decoder()
+        self._texts.append(self._decoder.decode(self._message))
+        self._decoded += len(self._message)
+        self._message = bytearray()
+
+    def _forget_texts(self) -> None:
+        self._texts = []
+        self._decoded = 0
+        self._decoder = None
 
     def _finish(self, payload: bytes | bytearray, events: list[Event]) -> None:
         # A text's parts were decoded as they came, all but the last, only to see a breach early.
         if self._streaming:
             events.append(self._make_piece(payload, final=True))
             self._streaming = False
+        elif self._decoder is not None:
+            events.append(self._join_texts(self._decoder, payload))
         else:
             events.append(_decode(payload) if self._opcode == Opcode.TEXT else bytes(payload))
         self._opcode = 0
@@ -458,6 +537,14 @@ class MessageReader:
         if self._message:
             self._message = bytearray()
         self._fragments = self._empty_fragments = self._wire_size = 0
+
+    def _join_texts(self, decoder: codecs.IncrementalDecoder, last: bytes | bytearray) -> str:
+        try:
+            text = "".join((*self._texts, decoder.decode(last, True)))
+        except UnicodeDecodeError:
+            raise RemoteProtocolError("text is not UTF-8", INVALID_DATA) from None
+        self._forget_texts()
+        return text
 
     def _hand_over(self, events: list[Event]) -> None:
         """Give what is held of a message that is given in pieces."""

@@ -11,9 +11,29 @@ import os
 try:
     if os.environ.get("TRIO_WS_PURE_PYTHON", "") not in ("", "0"):
         raise ImportError("not wanted")
-    from ._speedups import apply_mask, fill, new_buffer, take_message, take_messages, weigh, write_frame, write_message
+    from ._speedups import (
+        apply_mask,
+        fill,
+        new_buffer,
+        take_deflated,
+        take_message,
+        take_messages,
+        weigh,
+        write_frame,
+        write_message,
+    )
 except ImportError:
-    from .pure import apply_mask, fill, new_buffer, take_message, take_messages, weigh, write_frame, write_message
+    from .pure import (
+        apply_mask,
+        fill,
+        new_buffer,
+        take_deflated,
+        take_message,
+        take_messages,
+        weigh,
+        write_frame,
+        write_message,
+    )
 
 COMPILED = apply_mask.__module__ != f"{__package__}.pure"
 
@@ -22,6 +42,7 @@ __all__ = (
     "apply_mask",
     "fill",
     "new_buffer",
+    "take_deflated",
     "take_message",
     "take_messages",
     "weigh",
