@@ -6,6 +6,7 @@ import selectors
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from tests.benchmarks.link import BINARY, frame
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.link import Link
 
 OURS = "trio_ws"
+ZLIB = "trio_ws, zlib"
 NOWAIT = "trio_ws receive_nowait"
 CHECKPOINT = "bare trio checkpoint"
 RAW = "raw trio stream"
@@ -26,6 +28,9 @@ HTTP1 = "trio_ws, HTTP/1.1 with TLS"
 SIZES = {"64 B": 64, "1 KiB": 2**10, "16 KiB": 2**14, "1 MiB": 2**20}
 ONE_BY_ONE = {"64 B": 1000, "1 KiB": 1000, "16 KiB": 400, "1 MiB": 16}  # messages of one round
 AT_ONCE = {"64 B": 5000, "1 KiB": 4000, "16 KiB": 800, "1 MiB": 24}
+DEFLATED = {"1 KiB": 2**10, "16 KiB": 2**14, "256 KiB": 2**18}
+ONE_BY_ONE_DEFLATED = {"1 KiB": 1000, "16 KiB": 300, "256 KiB": 24}
+MANY_DEFLATED = {"1 KiB": 2000, "16 KiB": 400, "256 KiB": 100}
 ROLES = ("server", "client")
 HANDSHAKES = 40
 BROADCASTS = 5
@@ -100,10 +105,8 @@ def able(role: str, variant: str, *, raw: bool = False) -> list[str]:
 
 def echo_cases() -> Iterator[Case]:
     """One message at a time, sent back."""
-    for variant in ("plain", "tls", "deflate"):
+    for variant in ("plain", "tls"):
         for label, size in SIZES.items():
-            if variant == "deflate" and label not in ("1 KiB", "16 KiB"):
-                continue
             for role in ROLES:
                 rows = {name: (name, partial(echo, size)) for name in able(role, variant, raw=True)}
                 yield Case("echo", role, variant, label, ONE_BY_ONE[label], rows)
@@ -128,15 +131,14 @@ def echo_in_a_crowd(process: Process, count: int, size: int = 64) -> None:
     while len(process.crowd) < CROWD:  # the first is there already, and 100 streams are what most servers allow
         process.crowd.append(process.meet_one_more() if process.crowd else process.link)
     each = max(1, count // CROWD)
-    data = process.link.message(size)
-    answer = process.link.answer_size(size)
+    messages = process.link.messages(size)
     for link in process.crowd:
         link.order(f"echo {each}")
-    for _ in range(each):
+    for data in islice(messages, each):
         for link in process.crowd:
             link.sock.sendall(data)
         for link in reversed(process.crowd):  # it sleeps for the last answer: who answers wakes it once for all
-            link.skip(answer)
+            link.skip_answer(size)
     for link in process.crowd:
         link.await_done()
 
@@ -144,10 +146,8 @@ def echo_in_a_crowd(process: Process, count: int, size: int = 64) -> None:
 def flood_cases() -> Iterator[Case]:
     """Messages received as fast as they can be."""
 
-    for variant in ("plain", "tls", "deflate"):
+    for variant in ("plain", "tls"):
         for label, size in SIZES.items():
-            if variant == "deflate" and label != "1 KiB":
-                continue
             for role in ROLES:
                 rows: dict[str, tuple[str, Work]] = {
                     name: (name, partial(flood, "sink", size)) for name in able(role, variant)
@@ -171,10 +171,8 @@ def pass_checkpoints(process: Process, count: int) -> None:
 
 def send_cases() -> Iterator[Case]:
     """Messages sent as fast as they can be."""
-    for variant in ("plain", "tls", "deflate"):
+    for variant in ("plain", "tls"):
         for label, size in SIZES.items():
-            if variant == "deflate" and label != "1 KiB":
-                continue
             for role in ROLES:
                 rows = {name: (name, partial(take, size)) for name in able(role, variant)}
                 yield Case("send", role, variant, label, AT_ONCE[label], rows)
@@ -205,6 +203,22 @@ def open_and_close(process: Process, count: int) -> None:
     process.link.await_done()
 
 
+def deflate_cases() -> Iterator[Case]:
+    """Messages that are compressed; each is another, so that nobody finds one in its window."""
+    for label, size in DEFLATED.items():
+        work: dict[str, tuple[Work, tuple[str, ...]]] = {
+            "deflate echo": (partial(echo, size), ROLES),
+            "deflate received": (partial(flood, "sink", size), ROLES),
+            "deflate sent": (partial(take, size), ROLES),
+            f"deflate echo on {CROWD} connections": (partial(echo_in_a_crowd, size=size), ("server",)),
+        }
+        for what, (do, roles) in work.items():
+            for role in roles:
+                rows = {name: (name, do) for name in able(role, "deflate")}
+                count = MANY_DEFLATED[label] if "on" in what.split() else ONE_BY_ONE_DEFLATED[label]
+                yield Case(what, role, "deflate", label, count, rows)
+
+
 def http2_cases() -> Iterator[Case]:
     """WebSockets on one connection over HTTP/2, beside our own over HTTP/1.1 with TLS."""
     for role in ROLES:
@@ -225,6 +239,7 @@ CASES: dict[str, Callable[[], Iterator[Case]]] = {
     "crowd": crowd_cases,
     "flood": flood_cases,
     "send": send_cases,
+    "deflate": deflate_cases,
     "handshake": handshake_cases,
     "http2": http2_cases,
 }

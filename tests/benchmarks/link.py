@@ -6,13 +6,16 @@ import base64
 import hashlib
 import socket
 import zlib
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 from tests.benchmarks.orders import DONE
+from tests.benchmarks.payloads import payloads
 from tests.benchmarks.subjects import HOST
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Iterable, Iterator
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -23,17 +26,6 @@ TIMEOUT = 60.0  # seconds
 
 TEXT, BINARY, CLOSE = 0x81, 0x82, 0x88
 COMPRESSED = 0x40
-
-
-def payload(size: int) -> bytes:
-    """Make a message as programs send them: JSON, which deflates to about a fifth."""
-    item = b'{"symbol":"BTC-USD","side":"%s","price":%d.%02d,"size":%d,"sequence":%d},'
-    data = bytearray(b"[")
-    number = 1
-    while len(data) < size:
-        number = number * 1103515245 + 12345 & 0x7FFFFFFF
-        data += item % ((b"buy", b"sell")[number & 1], number >> 16, number % 100, number % 9999, number)
-    return bytes(data[:size])
 
 
 def frame(first: int, body: bytes, *, masked: bool) -> bytes:
@@ -75,17 +67,22 @@ class Link:
         self._deflate = deflate
         self._raw = raw
         self._ends = ends
+        self.received = 0  # bytes
+        self._endless: dict[int, Iterator[bytes]] = {}
         self._buffer = memoryview(bytearray(CHUNK))
         self._ahead = b""  # received, not looked at
 
-    def message(self, size: int) -> bytes:
-        """Write a binary message as it goes over this connection."""
-        body = payload(size)
-        if self._raw:
-            return body
-        if self._deflate:
-            return frame(BINARY | COMPRESSED, deflated(body), masked=self._masked)
-        return frame(BINARY, body, masked=self._masked)
+    def messages(self, size: int) -> Iterator[bytes]:
+        """Write binary messages of a size as they go over this connection, and go on where the last ones ended."""
+        if size not in self._endless:
+            bodies: Iterable[bytes] = payloads(size)
+            first = BINARY
+            if self._deflate and not self._raw:
+                bodies, first = map(deflated, bodies), BINARY | COMPRESSED
+            self._endless[size] = cycle(
+                [body if self._raw else frame(first, body, masked=self._masked) for body in bodies]
+            )
+        return self._endless[size]
 
     def answer_size(self, size: int) -> int:
         """Tell how many bytes come for a message of this size, if it is not compressed."""
@@ -107,29 +104,36 @@ class Link:
 
     def echo(self, size: int, count: int) -> None:
         """Have messages echoed, one by one."""
-        data = self.message(size)
+        messages = islice(self.messages(size), count)
         self.order(f"echo {count}")
         if self._deflate:
-            for _ in range(count):
+            for data in messages:
                 self.sock.sendall(data)
                 self.read_frame()
         else:
             answer = self.answer_size(size)
-            for _ in range(count):
+            for data in messages:
                 self.sock.sendall(data)
                 self.skip(answer)
         self.await_done()
 
+    def skip_answer(self, size: int) -> None:
+        """Read the echo of a message of this size."""
+        if self._deflate:
+            self.read_frame()
+        else:
+            self.skip(self.answer_size(size))
+
     def flood(self, verb: str, size: int, count: int) -> None:
         """Send messages as fast as they are taken."""
-        data = self.message(size)
-        at_once = max(1, min(count, CHUNK // len(data)))
+        messages = self.messages(size)
         self.order(f"{verb} {count}")
-        block = data * at_once
-        for _ in range(count // at_once):
+        while count:
+            block = b""
+            while count and len(block) < CHUNK:
+                block += next(messages)
+                count -= 1
             self.sock.sendall(block)
-        if count % at_once:
-            self.sock.sendall(data * (count % at_once))
         self.await_done()
 
     def take(self, size: int, count: int) -> None:
@@ -166,6 +170,7 @@ class Link:
             if not received:
                 raise ConnectionError("the side under test has ended the connection")
             size -= received
+            self.received += received
 
     def read(self, size: int) -> bytes:
         """Read exactly so many bytes."""
@@ -174,6 +179,7 @@ class Link:
             if not data:
                 raise ConnectionError("the side under test has ended the connection")
             self._ahead += data
+            self.received += len(data)
         data, self._ahead = self._ahead[:size], self._ahead[size:]
         return data
 

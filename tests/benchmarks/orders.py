@@ -9,9 +9,12 @@ but this one, "checkpoint" passes so many bare checkpoints of trio.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 import trio
+
+from tests.benchmarks.payloads import payloads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -72,8 +75,7 @@ async def carry_out(verb: str, numbers: list[int], socket: Socket, hands: Hands)
         assert socket.drain is not None
         await socket.drain(count)
     elif verb == "send":
-        payload = bytes(numbers[1])
-        for _ in range(count):
+        for payload in islice(cycle(payloads(numbers[1])), count):
             await send(payload)
     elif verb == "open":
         assert hands.open_one is not None

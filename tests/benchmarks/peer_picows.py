@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect, ws_create_server
 
 from tests.benchmarks.orders import DONE
+from tests.benchmarks.payloads import payloads
 from tests.benchmarks.subjects import BIG, HOST, Task, say
 
 if TYPE_CHECKING:
@@ -66,15 +68,15 @@ class Obedient(WSListener):
         if verb in ("echo", "sink"):
             self.echoes, self.missing = verb == "echo", count
             return
-        work = self.open_some(count) if verb == "open" else self.send_some(verb, count, bytes(int(numbers[1])))
+        work = self.open_some(count) if verb == "open" else self.send_some(verb, count, int(numbers[1]))
         going_on = asyncio.create_task(work)
         running.add(going_on)
         going_on.add_done_callback(running.discard)
 
-    async def send_some(self, verb: str, count: int, payload: bytes) -> None:
+    async def send_some(self, verb: str, count: int, size: int) -> None:
         """Send messages, here or to all others, as fast as they are taken."""
         listeners = [self] if verb == "send" else [other for other in everyone if other is not self]
-        for _ in range(count):
+        for payload in islice(cycle(payloads(size)), count):
             for listener in listeners:
                 if not listener.writable.is_set():
                     await listener.writable.wait()

@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.benchmarks.certificates import context_for
@@ -19,15 +20,21 @@ from tests.benchmarks.subjects import CPU, HOST, SUBJECTS
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
-    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one message took, in seconds: of the CPU of the side under test, and of the clock."""
+    """What one message took.
+
+    Attributes:
+        cpu: seconds of the CPU of the side under test.
+        wall: seconds of the clock.
+        sent: bytes that the side under test sent.
+    """
 
     cpu: float
     wall: float
+    sent: float
 
 
 class Process:
@@ -56,7 +63,8 @@ class Process:
         self._listener.settimeout(TIMEOUT)
         command = [sys.executable, "-m", "tests.benchmarks.subjects", name, role, variant]
         command += ["--certificate", str(certificate), "--port", str(self._listener.getsockname()[1])]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        environment = {**os.environ, **self.subject.environment}
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         stack.callback(self._stop)
         if role == "server":
             assert self._process.stdout is not None
@@ -100,14 +108,22 @@ class Process:
 
     def measure(self, work: Callable[[], object], count: int) -> Cost:
         """Do work that makes the side under test handle so many messages."""
-        cpu, wall = self.cpu_seconds(), time.perf_counter()
+        cpu, wall, sent = self.cpu_seconds(), time.perf_counter(), self.received()
         work()
-        return Cost((self.cpu_seconds() - cpu) / count, (time.perf_counter() - wall) / count)
+        return Cost(
+            (self.cpu_seconds() - cpu) / count,
+            (time.perf_counter() - wall) / count,
+            (self.received() - sent) / count,
+        )
+
+    def received(self) -> int:
+        """Count the bytes that it has sent so far."""
+        return sum(link.received for link in {self.link, *self.crowd})
 
     def cpu_seconds(self) -> float:
-        """Read the CPU time that it has used so far; the kernel counts it in nanoseconds."""
-        with open(f"/proc/{self._process.pid}/schedstat") as file:
-            return int(file.read().split()[0]) / 1e9
+        """Read the CPU time that all its threads have used so far; the kernel counts it in nanoseconds."""
+        files = Path(f"/proc/{self._process.pid}/task").glob("*/schedstat")
+        return sum(int(file.read_text().split()[0]) for file in files) / 1e9
 
     def memory(self) -> int:
         """Read how many bytes of memory it holds."""

@@ -8,7 +8,8 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.benchmarks.groups import CHECKPOINT, HTTP1, NOWAIT, OURS, RAW
+from tests.benchmarks.groups import CHECKPOINT, HTTP1, NOWAIT, OURS, RAW, ZLIB
+from trio_ws._wire.deflate_backends import BEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,18 +56,25 @@ def ratio(rounds: Rounds, label: str, to: str) -> float:
 
 
 def table_of(case: Case, rounds: Rounds) -> Table:
-    """Show one case: best CPU time, ratio to ours, best rate."""
+    """Show one case: best CPU time, ratio to ours, best rate; and what was sent, where that differs."""
     rows = [
         (
             label,
             f"{min(cost.cpu for cost in costs) * 1e6:.1f}",
             f"{ratio(rounds, label, OURS):.2f}",
             f"{1 / min(cost.wall for cost in costs):,.0f}",
+            *([f"{bytes_sent(rounds, label):,.0f}"] if case.variant == "deflate" else []),
         )
         for label, costs in rounds.items()
     ]
     unit = "opened" if not case.size else "messages"
-    return case.title, ("", "CPU µs", "÷ trio_ws", f"{unit}/s"), rows
+    head = ("", "CPU µs", "÷ trio_ws", f"{unit}/s")
+    return case.title, (*head, "bytes sent") if case.variant == "deflate" else head, rows
+
+
+def bytes_sent(rounds: Rounds, label: str) -> float:
+    """The median of the bytes that one contender sent for each message."""
+    return statistics.median(cost.sent for cost in rounds[label])
 
 
 def table_of_idle(idles: Sequence[Idle]) -> Table:
@@ -104,6 +112,13 @@ def verdicts_of(case: Case, rounds: Rounds) -> Iterator[Verdict]:
         bars = {"websockets.asyncio": 1.0}
     elif case.group.startswith("http2 echo"):
         bars = {HTTP1: 2.0, "hypercorn": 0.5}
+    elif case.variant == "deflate":
+        bars = {"aiohttp": 0.5 if BEST.name == "isal" else 1.0}
+        yield Verdict(f"{case.title}: {ZLIB} to aiohttp", 1.0, ratio(rounds, ZLIB, "aiohttp"))
+        if case.group != "deflate received":
+            for label in (ZLIB, OURS):
+                measured = bytes_sent(rounds, label) / bytes_sent(rounds, "aiohttp")
+                yield Verdict(f"{case.title}: bytes sent by {label} to aiohttp", 1.0, measured)
     for label, allowed in bars.items():
         if label in rounds:
             yield Verdict(f"{case.title}: {ours} to {label}", allowed, ratio(rounds, ours, label))

@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import importlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ import trio
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
 HOST = "127.0.0.1"
 BIG = 2**24  # bytes, the largest message that any of them must take
@@ -66,6 +66,7 @@ class Subject:
         nowait: whether it can receive without awaiting.
         raw: whether it knows no WebSocket, and just echoes bytes.
         ends_streams: whether it ends a stream of HTTP/2 after the Close on it.
+        environment: what its process has more in its environment.
     """
 
     module: str
@@ -75,10 +76,12 @@ class Subject:
     nowait: bool = False
     raw: bool = False
     ends_streams: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 SUBJECTS = {
     "trio_ws": Subject("peer_trio_ws", "trio", variants=("plain", "tls", "deflate", "http2"), nowait=True),
+    "trio_ws, zlib": Subject("peer_trio_ws", "trio", variants=("deflate",), environment={"TRIO_WS_DEFLATE": "zlib"}),
     "hypercorn": Subject("peer_hypercorn", "asyncio", roles=("server",), variants=("http2",), ends_streams=False),
     "bare trio socket": Subject("peer_bare", "trio", variants=("plain", "tls"), raw=True),
     "raw trio stream": Subject("peer_raw", "trio", variants=("plain", "tls"), raw=True),
@@ -87,6 +90,7 @@ SUBJECTS = {
     "websockets.asyncio": Subject("peer_websockets_asyncio", "asyncio"),
     "aiohttp": Subject("peer_aiohttp", "asyncio"),
     "picows on uvloop": Subject("peer_picows", "uvloop", variants=("plain", "tls")),
+    "picows.websockets on uvloop": Subject("peer_picows_websockets", "uvloop", variants=("deflate",)),
 }
 
 
