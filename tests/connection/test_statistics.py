@@ -28,7 +28,6 @@ def test_everything_begins_at_nothing() -> None:
         "receive_buffer": 0,
         "send_buffer": 0,
         "backpressured": False,
-        "broadcasts_missed": 0,
         "compressed_by": "",
         "inflated_by": "",
     }
