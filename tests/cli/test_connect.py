@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from trio_ws import ConnectionClosed, WebSocket
-from trio_ws._cli import connect
+from trio_ws._cli import session
 
 from .program import HOST, replaced, run_command, standard_input
 from .servers import echo, echo_and_close, listen, send_and_close, start_raw_server, start_server, told
@@ -136,7 +136,7 @@ async def test_a_pong_is_not_waited_for_for_ever(
         raise AssertionError
 
     monkeypatch.setattr(WebSocket, "ping", ping)
-    monkeypatch.setattr(connect, "_PONG_TIMEOUT", 0.01)
+    monkeypatch.setattr(session, "_PONG_TIMEOUT", 0.01)
     url = await start_server(nursery, echo)
     async with standard_input(b"/ping\n/close\n", ends=False):
         assert await run_command("connect", url) == 0
@@ -255,7 +255,7 @@ async def test_ctrl_c_ends_the_opening(nursery: trio.Nursery, capfd: pytest.Capt
     [
         (1000, "bye\x1b", 0, "closed by the server: 1000 (OK) 'bye\\x1b'"),
         (None, "", 0, "closed by the server: 1005 (no code)"),
-        (4000, "", 1, "closed by the server: 4000 (private use)"),
+        (4000, "", 0, "closed by the server: 4000 (private use)"),
     ],
 )
 async def test_the_servers_code_decides_the_status(

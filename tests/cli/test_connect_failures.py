@@ -117,7 +117,7 @@ async def test_an_authority_can_be_given(nursery: trio.Nursery, capfd: pytest.Ca
     with pytest.raises(Failure) as caught:
         await run_command("connect", url)
     assert str(caught.value).startswith(f"cannot connect to {url}: the server's certificate cannot be verified: ")
-    assert str(caught.value).endswith("(see --ca-file)")
+    assert str(caught.value).endswith("(see --ca-file and --insecure)")
 
 
 LONG_AGO, FAR_AHEAD = datetime(2000, 1, 1, tzinfo=UTC), datetime(2900, 1, 1, tzinfo=UTC)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import builtins
 import fcntl
 import os
-import readline
 import struct
 import sys
 import termios
-import threading
-from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,8 +21,6 @@ from .program import COMMAND, HOST, ROOT, TIMEOUT, replaced, run_command, standa
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
-
-    import trio.testing
 
 ROWS, COLUMNS = 10, 40
 CTRL_D = b"\x04"
@@ -72,6 +67,27 @@ def terminal() -> Iterator[Terminal]:
     terminal.close()
 
 
+@pytest.fixture(autouse=True)
+def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state" / "trio-ws" / "history"
+
+
+def keep(history: Path, line: str) -> None:
+    """Write a line into the file, as if it had been typed before."""
+    history.parent.mkdir(parents=True)
+    history.write_text(f"\n# 2026-01-01 00:00:00\n+{line}\n")
+
+
+def kept(history: Path) -> list[str]:
+    """Read the lines of the file, which others may not read, but for one that was not UTF-8."""
+    if not history.exists():
+        return []
+    assert history.stat().st_mode & 0o777 == 0o600
+    lines = history.read_text().splitlines()
+    return [line[1:] for line in lines if line.startswith("+") and line.isascii() and line != "+?"]
+
+
 async def start_server(nursery: trio.Nursery, talk: Callable[[WebSocket], Awaitable[None]]) -> str:
     async def handler(request: WebSocketRequest) -> None:
         async with request.accept() as websocket:
@@ -82,7 +98,8 @@ async def start_server(nursery: trio.Nursery, talk: Callable[[WebSocket], Awaita
 
 
 async def connect(terminal: Terminal, url: str, *arguments: str, term: str = "xterm") -> trio.Process:
-    environment = os.environ | {"TERM": term, "LC_ALL": "C.UTF-8"}
+    # A terminal that nobody is at does not tell where its cursor is.
+    environment = os.environ | {"TERM": term, "LC_ALL": "C.UTF-8", "PROMPT_TOOLKIT_NO_CPR": "1"}
     for name in ("COLUMNS", "LINES"):
         environment.pop(name, None)
     device = terminal.device
@@ -96,42 +113,70 @@ async def ended(process: trio.Process) -> int:
         return await process.wait()
 
 
-async def test_a_conversation_at_a_terminal(nursery: trio.Nursery, terminal: Terminal) -> None:
+async def test_a_conversation_at_a_terminal(nursery: trio.Nursery, terminal: Terminal, history: Path) -> None:
     typing = trio.Event()
 
     async def talk(websocket: WebSocket) -> None:
         await websocket.send(f"you said {await websocket.receive()!s}")
         await typing.wait()
         await websocket.send("meanwhile\x1b[2J")
-        await websocket.send("x" * COLUMNS * ROWS)
         await websocket.send(f"at last {await websocket.receive()!s}")
         await websocket.wait_closed()
 
     before = terminal.mode
     process = await connect(terminal, await start_server(nursery, talk))
     await terminal.see(b"Ctrl-D ends")
-    await terminal.see(b"> ")
+    await terminal.see(b">")
     terminal.type(b"person\x01a \r")  # Ctrl-A: the line editor goes to the start of the line
-    await terminal.see(b"< you said a person")
+    await terminal.see(b" \x1b[33m<\x1b[0m you said a person\r\n")
     terminal.type(b"half")
     await terminal.see(b"half")
     typing.set()
-    # Above the line that is being typed, and back to it.
-    await terminal.see(b"\x1b7\n\x1b[1A\r\x1b[1L< meanwhile\\x1b[2J\x1b8\x1b[1B".replace(b"\n", b"\r\n"))
-    # A message that does not fit above it.
-    await terminal.see(b"\r\x1b[J< " + b"x" * COLUMNS * ROWS + b"\r\n> ")
+    await terminal.see(b"<\x1b[0m meanwhile\\x1b[2J\r\n")
+    await terminal.see(b"half")  # what was being typed is there again
     terminal.type(b" done\r")
     await terminal.see(b"at last half done")
     terminal.type(b"/nope\r")
     await terminal.see(b"there is no command /nope")
-    await terminal.see(b"> ")
+    await terminal.see(b">")
     terminal.type(b"\xff\r")
     await terminal.see(b"the line is not UTF-8")
-    await terminal.see(b"> ")
+    await terminal.see(b">")
     terminal.type(CTRL_D)
     assert await ended(process) == 0
-    await terminal.see(b"\r\nclosed: 1000 (OK)\r\n")
+    await terminal.see(b"closed: 1000 (OK)\r\n")
     assert terminal.mode == before
+    assert kept(history) == ["a person", "half done", "/nope"]
+
+
+async def test_what_was_typed_is_there_in_the_next_run(
+    nursery: trio.Nursery, terminal: Terminal, history: Path
+) -> None:
+    received: list[str | bytes] = []
+
+    async def talk(websocket: WebSocket) -> None:
+        received.append(await websocket.receive())
+        await websocket.aclose()
+
+    keep(history, "typed before")
+    process = await connect(terminal, await start_server(nursery, talk))
+    await terminal.see(b"Ctrl-D ends")
+    await terminal.see(b">")
+    terminal.type(b"\x1b[A\r")  # the arrow that goes up
+    assert await ended(process) == 0
+    assert received == ["typed before"]
+
+
+async def test_nothing_is_kept_if_it_is_not_to_be(nursery: trio.Nursery, terminal: Terminal, history: Path) -> None:
+    async def talk(websocket: WebSocket) -> None:
+        await websocket.receive()
+
+    process = await connect(terminal, await start_server(nursery, talk), "--no-history")
+    await terminal.see(b"Ctrl-D ends")
+    await terminal.see(b">")
+    terminal.type(b"secret\r")
+    assert await ended(process) == 0
+    assert kept(history) == []
 
 
 async def test_the_terminal_is_left_as_it_was_when_the_server_closes(nursery: trio.Nursery, terminal: Terminal) -> None:
@@ -140,13 +185,67 @@ async def test_the_terminal_is_left_as_it_was_when_the_server_closes(nursery: tr
         await websocket.aclose(4000, "enough")
 
     before = terminal.mode
-    process = await connect(terminal, await start_server(nursery, talk), "--no-commands")
-    await terminal.see(b"> ")
+    process = await connect(terminal, await start_server(nursery, talk), "--no-commands", "--strict")
+    await terminal.see(b"connected to")
+    await terminal.see(b">")
     terminal.type(b"hello\r")
     assert await ended(process) == 1
     await terminal.see(b"closed by the server: 4000 (private use) 'enough'\r\n")
     assert b"commands" not in terminal.seen
     assert terminal.mode == before
+
+
+async def test_ctrl_c_closes(nursery: trio.Nursery, terminal: Terminal) -> None:
+    async def talk(websocket: WebSocket) -> None:
+        await websocket.wait_closed()
+
+    before = terminal.mode
+    process = await connect(terminal, await start_server(nursery, talk))
+    await terminal.see(b"Ctrl-D ends")
+    await terminal.see(b">")
+    terminal.type(b"half a line\x03")
+    assert await ended(process) == 0
+    await terminal.see(b"closed: 1000 (OK)\r\n")
+    assert terminal.mode == before
+
+
+async def test_messages_are_laid_out_and_cut_short_for_people(nursery: trio.Nursery, terminal: Terminal) -> None:
+    async def talk(websocket: WebSocket) -> None:
+        await websocket.send('{"name": [1]}')
+        await websocket.send("x" * 5000)
+
+    arguments = ("--execute", "hello")
+    assert await ended(await connect(terminal, await start_server(nursery, talk), *arguments)) == 0
+    await terminal.see(b'{\r\n  "name": [\r\n    1\r\n  ]\r\n}\r\n')
+    await terminal.see(b"x ... (5,000 characters in all, --plain shows them)\r\n")
+    assert b"> " not in terminal.seen
+    assert await ended(await connect(terminal, await start_server(nursery, talk), *arguments, "--plain")) == 0
+    await terminal.see(b'\n< {"name": [1]}\r\n< ' + b"x" * 5000 + b"\r\n")
+
+
+async def test_without_prompt_toolkit_lines_are_read_all_the_same(
+    nursery: trio.Nursery, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def talk(websocket: WebSocket) -> None:
+        await websocket.send(await websocket.receive())
+        await websocket.wait_closed()
+
+    url = await start_server(nursery, talk)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setitem(sys.modules, "trio_ws._cli.prompt", None)
+    with replaced(0, os.dup(terminal.device)), replaced(1, os.dup(terminal.device)):
+        person = Console()
+        assert person.typed
+        assert not person.interactive
+        assert person.advice is not None
+        assert "pip install" in person.advice
+        terminal.type(b"hello\n")
+        async with person.session():
+            assert await person.read_lines() == [b"hello"]
+            await person.end_prompt()
+        terminal.type(b"once more\n" + CTRL_D)
+        assert await run_command("connect", url) == 0
+    assert "lines are edited and kept between runs with prompt_toolkit" in capfd.readouterr().err
 
 
 async def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(
@@ -159,7 +258,7 @@ async def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(
     process = await connect(terminal, await start_server(nursery, talk), term="dumb")
     await terminal.see(b"connected to")
     terminal.type(b"hello\n")
-    await terminal.see(b"\r\n< hello\r\n")
+    await terminal.see(b" < hello\r\n")
     terminal.type(b"/nope\n")
     await terminal.see(b"there is no command /nope")
     terminal.type(CTRL_D)
@@ -176,111 +275,7 @@ async def test_raw_does_not_hold_for_terminals(nursery: trio.Nursery, terminal: 
     async with standard_input(b"", ends=False):
         with replaced(1, os.dup(terminal.device)):
             assert await run_command("connect", "--raw", url) == 0
-    await terminal.see(b"< \\x1b[2J\r\n")
-
-
-@contextmanager
-def sitting_at(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, read_line: Callable[[str], str]
-) -> Iterator[Console]:
-    """Have the terminal in the place of the standard streams, and ``read_line`` in that of ``input()``."""
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", str(COLUMNS))
-    monkeypatch.setenv("LINES", str(ROWS))
-    monkeypatch.setattr(builtins, "input", read_line)
-    with replaced(0, os.dup(terminal.device)), replaced(1, os.dup(terminal.device)):
-        yield Console()
-
-
-class LineEditor:
-    """Takes the place of readline and ``input()``: shows the prompt when it is told to, and never gets a line."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.asked, self._ended = threading.Event(), threading.Event()
-        self._hooks: list[Callable[[], None]] = []
-        monkeypatch.setattr(readline, "set_pre_input_hook", self._hooks.append)
-
-    def input(self, prompt: str) -> str:
-        mode = termios.tcgetattr(0)
-        mode[3] &= ~termios.ICANON
-        termios.tcsetattr(0, termios.TCSANOW, mode)
-        self.asked.set()
-        self._ended.wait(TIMEOUT)
-        raise EOFError
-
-    def show_prompt(self) -> None:
-        self._hooks[0]()
-
-    def end(self) -> None:
-        self._ended.set()
-
-
-@pytest.mark.parametrize("shown", [True, False])
-async def test_an_abandoned_line_leaves_no_trace(
-    shown: bool, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    editor = LineEditor(monkeypatch)
-    before = terminal.mode
-    with sitting_at(terminal, monkeypatch, editor.input) as person:
-        assert person.typed
-        assert person.interactive
-        with person.session(), trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(person.read_lines)
-                await trio.to_thread.run_sync(editor.asked.wait)
-                if shown:
-                    editor.show_prompt()
-                scope.cancel()
-    editor.end()
-    assert terminal.mode == before
-    await terminal.see(b"\r\n")
-
-
-@pytest.mark.parametrize("tells", [True, False])
-async def test_what_arrives_waits_for_the_prompt_and_goes_above_the_line_that_is_typed(
-    tells: bool, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
-) -> None:
-    editor = LineEditor(monkeypatch)
-    with sitting_at(terminal, monkeypatch, editor.input) as person:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(person.read_lines)
-            await trio.to_thread.run_sync(editor.asked.wait)
-            started_at = trio.current_time()
-            async with trio.open_nursery() as writers:
-                writers.start_soon(person.show_lines, ["y" * (COLUMNS + 1)])
-                await trio.sleep(0.01)
-                if tells:
-                    editor.show_prompt()
-            assert trio.current_time() - started_at == pytest.approx(0.01 if tells else 0.2, abs=0.003)
-            await person.show_lines(["z" * COLUMNS * ROWS])
-            editor.end()
-    await terminal.see(b"\x1b7\r\n\r\n\x1b[2A\r\x1b[2L" + b"y" * (COLUMNS + 1) + b"\x1b8\x1b[2B")
-    await terminal.see(b"\r\x1b[J" + b"z" * COLUMNS * ROWS + b"\r\n> ")
-
-
-async def test_lines_are_asked_for_and_come_to_an_end(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = ["\udcff", "hello"]
-
-    def read_line(prompt: str) -> str:
-        assert prompt == "> "
-        if not answers:
-            raise EOFError
-        return answers.pop()
-
-    with sitting_at(terminal, monkeypatch, read_line) as person, person.session():
-        assert await person.read_lines() == [b"hello"]
-        assert await person.read_lines() == [b"\xff"]
-        assert await person.read_lines() == []
-        await person.show_lines(["shown"])
-    await terminal.see(b"shown\r\n\r\n")
-
-
-async def test_without_a_line_editor_lines_are_read_all_the_same(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "readline", None)
-    with sitting_at(terminal, monkeypatch, lambda prompt: f"{prompt}hello") as person:
-        assert await person.read_lines() == [b"> hello"]
+    await terminal.see(b" \\x1b[2J\r\n")
 
 
 async def test_a_pipe_is_no_person(capfd: pytest.CaptureFixture[str]) -> None:
@@ -288,7 +283,7 @@ async def test_a_pipe_is_no_person(capfd: pytest.CaptureFixture[str]) -> None:
         person = Console()
         assert not person.typed
         assert not person.interactive
-        with person.session():
+        async with person.session():
             assert [await person.read_lines() for _ in range(4)] == [[b"one", b"two"], [b"three"], [], []]
         await person.show(b"\x00")
         await person.show_lines(["shown \udcff", "again"])

@@ -44,12 +44,12 @@ def usage_error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ),
         (
             ("connect", "ws://h", "--wait", "nan"),
-            "trio-ws connect: argument --wait: 'nan' is not a number of seconds from 0 on "
+            "trio-ws connect: argument -w/--wait: 'nan' is not a number of seconds from 0 on "
             "(see trio-ws connect --help)\n",
         ),
         (
             ("connect", "ws://h", "--wait", "soon"),
-            "trio-ws connect: argument --wait: 'soon' is not a number of seconds from 0 on "
+            "trio-ws connect: argument -w/--wait: 'soon' is not a number of seconds from 0 on "
             "(see trio-ws connect --help)\n",
         ),
         (

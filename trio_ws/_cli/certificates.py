@@ -54,7 +54,39 @@ def server_context(cert_file: str, key_file: str | None) -> ssl.SSLContext:
         Failure: a file cannot be read, or holds something else.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    _load_certificate(context, cert_file, key_file)
+    return context
 
+
+def client_context(
+    ca_file: str | None, cert_file: str | None = None, key_file: str | None = None, *, verifies: bool = True
+) -> ssl.SSLContext:
+    """Make a client's context.
+
+    Args:
+        ca_file: the authorities that are trusted, and no others; None: those of the system.
+        cert_file: the client's certificate, if the server asks for one.
+        key_file: its key, if that is in a file of its own.
+        verifies: False: any certificate of the server's is taken.
+
+    Raises:
+        Failure: a file cannot be read, or holds something else.
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError as error:
+        raise Failure(f"--ca-file: no certificate in {ca_file}: {explain(error)}", WRONG_USAGE) from None
+    except OSError as error:
+        raise Failure(f"--ca-file: cannot read {ca_file}: {error.strerror}", WRONG_USAGE) from None
+    if not verifies:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if cert_file is not None:
+        _load_certificate(context, cert_file, key_file)
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, cert_file: str, key_file: str | None) -> None:
     def no_password() -> str:
         raise Failure(f"the key of {cert_file} is encrypted: give one that is not", WRONG_USAGE)
 
@@ -66,21 +98,6 @@ def server_context(cert_file: str, key_file: str | None) -> ssl.SSLContext:
         ) from None
     except OSError as error:
         raise Failure(f"cannot read {_files(cert_file, key_file)}: {error.strerror}", WRONG_USAGE) from None
-    return context
-
-
-def client_context(ca_file: str) -> ssl.SSLContext:
-    """Make a client's context that trusts the authorities in a file, and no others.
-
-    Raises:
-        Failure: the file cannot be read, or holds no certificate.
-    """
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except ssl.SSLError as error:
-        raise Failure(f"--ca-file: no certificate in {ca_file}: {explain(error)}", WRONG_USAGE) from None
-    except OSError as error:
-        raise Failure(f"--ca-file: cannot read {ca_file}: {error.strerror}", WRONG_USAGE) from None
 
 
 @contextmanager

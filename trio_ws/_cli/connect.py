@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-from contextlib import AsyncExitStack, suppress
+import sys
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-import trio
-
-from .. import ConnectionClosed, ConnectionClosedError, MessageTooBig, open_websocket
-from .._close import ABNORMAL, NORMAL
+from .. import HandshakeRejected, Keepalive, is_transient, open_websocket, reconnecting
 from .._util.nursery import BackgroundNursery
 from .arguments import add_command, seconds
-from .console import STDOUT, Console
-from .lines import Bye, InputError, Ping, Send, decode_line, parse_line
+from .console import STDIN, Console
+from .history import history_path
 from .opening import (
     ClientOptions,
     add_client_arguments,
@@ -24,25 +23,31 @@ from .opening import (
     describe,
     explained,
     make_agent,
+    warn_of_insecurity,
 )
-from .running import FAILED, FINE, WRONG_USAGE
-from .terminal import escape
+from .running import FAILED, WRONG_USAGE, Failure
+from .session import HELP, Session
+from .terminal import Screen, escape
+from .trace import Trace, describe_rejection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import argparse
+    from collections.abc import Awaitable, Callable
 
-    from .. import CloseInfo, WebSocket
+    from .. import Dispatcher, WebSocket
     from .arguments import Commands
-    from .lines import Command
     from .running import Interrupts
+
+    Use = Callable[[WebSocket], Awaitable[int]]
 
 _DESCRIPTION = """\
 Open a WebSocket; send each line of the input as a text message, print each
 message that arrives.
 
 A text message is printed as "< text" with control characters escaped, a binary
-one as "< [binary, N bytes] hex". Messages go to standard output, everything
-else to standard error.
+one as "< [binary, N bytes] hex". At a terminal there is more to see: the time,
+colours, JSON laid out, and long text cut short; --plain does without. Messages
+go to standard output, everything else to standard error.
 
 Lines that begin with a slash are commands:
   /ping [PAYLOAD]          send a ping, tell the round trip
@@ -55,10 +60,12 @@ program, with status 2, unless it was typed at a terminal.
 
 When the input ends, messages are printed until none has come for --wait
 seconds; then the connection is closed. Ctrl-C closes it at once, a second
-Ctrl-C does not wait for the server.
+Ctrl-C does not wait for the server. With --reconnect a line that a lost
+connection has taken is not sent again: nobody knows whether it arrived.
 
 exit status:
-  0    closed cleanly: by this side, or by the server with 1000, 1001 or no code
+  0    closed cleanly: by this side, or by the server with 1000, 1001, no code,
+       or without --strict a code of the application's, 3000 to 4999
   1    could not be opened, was lost, or was closed with an error
   2    wrong arguments
   130  interrupted before it was open, or twice
@@ -69,25 +76,37 @@ examples:
   trio-ws connect wss://example.com/ --header 'Authorization: Bearer TOKEN'
   trio-ws connect wss://example.com/ --http2
   trio-ws connect wss://example.com/ --proxy http://user:password@proxy:3128
+  trio-ws connect wss://example.com/feed -x '{"op": "subscribe"}' --follow
+  trio-ws connect wss://example.com/upload --binary < picture.png
   echo '{"op": "subscribe"}' |
     trio-ws connect --raw --wait inf wss://example.com/feed | jq .
 """
 
-_HELP = "commands: /ping [PAYLOAD], /binary HEX, /close [CODE [REASON]], //TEXT to send /TEXT; Ctrl-D ends"
-_PIPE_WAIT = 1.0  # seconds
-_PONG_TIMEOUT = 10.0  # seconds
-_SHOWN_BYTES = 32
-_SENT_AT_ONCE = 64  # lines
-_WRITTEN_AT_ONCE = 2**16  # characters and bytes of messages
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectOptions(ClientOptions):
-    """The arguments of ``trio-ws connect``."""
+    """The arguments of ``trio-ws connect``.
 
+    Raises:
+        Failure: two of them do not go together.
+    """
+
+    execute: list[str]
     wait: float | None
+    reconnect: bool
+    binary: bool
     raw: bool
+    plain: bool
     commands: bool
+    history: bool
+    keepalive: float
+    strict: bool
+    verbose: bool
+
+    def __post_init__(self) -> None:
+        ClientOptions.__post_init__(self)
+        if self.binary and not self.execute and os.isatty(STDIN):
+            raise Failure("--binary is for a pipe or a file: at a terminal, type /binary HEX", WRONG_USAGE)
 
 
 def add_parser(commands: Commands) -> None:
@@ -97,11 +116,64 @@ def add_parser(commands: Commands) -> None:
     )
     add_client_arguments(parser)
     parser.add_argument(
+        "-x",
+        "--execute",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="obey TEXT as a line, and read no input; may be repeated. With --reconnect on each connection anew",
+    )
+    ending = parser.add_mutually_exclusive_group()
+    ending.add_argument(
+        "-w",
         "--wait",
         type=seconds,
         metavar="SECONDS",
         help="when the input has ended, close after so long without a message: "
         "0 at once, inf never (default 1, or 0 when the input is a terminal)",
+    )
+    ending.add_argument(
+        "-f",
+        "--follow",
+        action="store_const",
+        const=math.inf,
+        dest="wait",
+        help="go on printing messages when the input has ended, as --wait inf",
+    )
+    parser.add_argument(
+        "--reconnect",
+        action="store_true",
+        help="when the connection is lost, or cannot be opened for a reason that may pass, open it again, "
+        "with growing pauses",
+    )
+    _add_format_arguments(parser)
+    parser.add_argument(
+        "--no-commands", action="store_false", dest="commands", help="send lines that begin with a slash, too"
+    )
+    parser.add_argument(
+        "--no-history", action="store_false", dest="history", help="do not keep what is typed for the next run"
+    )
+    parser.add_argument(
+        "--keepalive",
+        type=seconds,
+        default=20.0,
+        metavar="SECONDS",
+        help="send a ping after so long without a byte from the server, 0: never (default 20)",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="end with status 1 when the server closes with 3000 to 4999"
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="tell the handshake and all that goes to and fro; no secrets"
+    )
+
+
+def _add_format_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--binary",
+        action="store_true",
+        help="send each block that is read as a binary message; print the bytes of messages and nothing else, "
+        "but to a terminal",
     )
     parser.add_argument(
         "--raw",
@@ -109,166 +181,95 @@ def add_parser(commands: Commands) -> None:
         help="print text messages as they are, each with a line end, and the bytes of binary ones; not to a terminal",
     )
     parser.add_argument(
-        "--no-commands", action="store_false", dest="commands", help="send lines that begin with a slash, too"
+        "--plain", action="store_true", help="print to a terminal as to a pipe: whole, on one line, nothing added"
     )
 
 
 async def run(options: ConnectOptions, interrupts: Interrupts) -> int:
     """Run the command and return its exit status."""
-    console = Console()
-    async with AsyncExitStack() as stack:
-        agent = make_agent(options)
-        await stack.enter_async_context(agent)
-        with explained(options):
-            opening = open_websocket(options.url, options.protocols, **client_keywords(options, agent))
-            websocket = await stack.enter_async_context(opening)
-        check_version(options, websocket)
-        await console.tell(f"connected to {escape(describe(websocket))}")
-        if console.interactive and options.commands:
-            await console.tell(_HELP)
-        session = _Session(websocket, console, options)
-        with interrupts.ending_gently(session.end):
-            return await session.run()
+    warn_of_insecurity(options)
+    return await _Command(options, interrupts).run()
 
 
-class _Session:
-    """What happens on an open WebSocket until its end."""
+class _Command:
+    """One run: the connections, and what outlives them."""
 
-    def __init__(self, websocket: WebSocket, console: Console, options: ConnectOptions) -> None:
-        self._websocket = websocket
-        self._console = console
-        self._commands = options.commands
-        self._raw = options.raw and not os.isatty(STDOUT)
-        default_wait = 0.0 if console.typed else _PIPE_WAIT
-        self._wait = default_wait if options.wait is None else options.wait
-        self._scope = trio.CancelScope()
-        self._patience = trio.CancelScope()
-        self._silence_allowed = math.inf
-        self._closing: tuple[int | None, str] = (NORMAL, "")
-        self._status = FINE
-        self._closed: ConnectionClosed | None = None
-
-    def end(self) -> None:
-        """Begin to close."""
-        self._scope.cancel()
+    def __init__(self, options: ConnectOptions, interrupts: Interrupts) -> None:
+        self._options = options
+        self._interrupts = interrupts
+        self._console = Console(reads=not options.execute, history=history_path() if options.history else None)
+        self._explained = False
+        self._trace = Trace() if options.verbose else None
 
     async def run(self) -> int:
-        """Run to the end and return the exit status."""
-        with self._console.session(), self._scope:
-            async with BackgroundNursery() as nursery:
-                nursery.start_soon(self._read_input)
-                await self._print_messages()
-        await self._websocket.aclose(*self._closing)
-        return await self._conclude()
+        async with make_agent(self._options) as agent, BackgroundNursery() as nursery:
+            if self._trace is not None:
+                nursery.start_soon(self._keep_telling, self._trace)
+            self._session = Session(nursery, self._console, self._options, Screen(sys.stdout), self._trace)
+            connect = partial(self._connect, agent)
+            status = await (self._connect_again_and_again(connect) if self._options.reconnect else connect())
+            await self._tell_trace()
+            return status
 
-    async def _conclude(self) -> int:
-        info = await self._websocket.wait_closed()
-        by_server = self._closed is not None
-        await self._console.tell(_describe_end(info, self._closed))
-        if isinstance(self._closed, ConnectionClosedError) or not (by_server or info.was_clean):
-            return FAILED
-        return self._status
-
-    # ---- what arrives ----
-
-    async def _print_messages(self) -> None:  # noqa: ASYNC910  # receive() is a checkpoint, also when it raises
-        try:
-            while True:
-                with trio.CancelScope() as self._patience:
-                    self._expect_message()
-                    message = await self._websocket.receive()
-                if self._patience.cancelled_caught:
-                    return
-                await self._print([message, *self._take_what_is_here()])
-        except ConnectionClosed as closed:
-            self._closed = closed
-        except BrokenPipeError:
-            self._status = FAILED
-
-    def _expect_message(self) -> None:
-        self._patience.deadline = trio.current_time() + self._silence_allowed
-
-    def _take_what_is_here(self) -> Iterator[str | bytes]:
-        """Take the messages that have come already, within a bound, so that they are written at once."""
-        size = 0
-        with suppress(trio.WouldBlock, ConnectionClosed):  # receive() tells the end
-            while size < _WRITTEN_AT_ONCE:
-                message = self._websocket.receive_nowait()
-                size += len(message)
-                yield message
-
-    async def _print(self, messages: list[str | bytes]) -> None:
-        if self._raw:
-            await self._console.show(b"".join(map(_raw, messages)))
-        else:
-            await self._console.show_lines([f"< {_printable(message)}" for message in messages])
-
-    # ---- what is typed ----
-
-    async def _read_input(self) -> None:
-        try:
-            while lines := await self._console.read_lines():
-                for number, line in enumerate(lines):
-                    if number % _SENT_AT_ONCE == 0:
-                        await trio.lowlevel.checkpoint()
-                    await self._obey_line(line)
-        except ConnectionClosed:
-            return  # noqa: ASYNC910  # whoever receives sees it as well
-        self._silence_allowed = self._wait
-        self._expect_message()
-
-    async def _obey_line(self, line: bytes) -> None:
-        try:
-            await self._obey(parse_line(line) if self._commands else Send(decode_line(line)))
-        except InputError as error:
-            await self._console.tell(escape(str(error)))
-            if not self._console.typed:
-                self._status = WRONG_USAGE
-                self.end()
-                await trio.lowlevel.checkpoint()  # the lines after it are not obeyed
-
-    async def _obey(self, command: Command) -> None:  # noqa: ASYNC910  # reading the next line is a checkpoint
-        match command:
-            case Send(value):
+    async def _connect_again_and_again(self, connect: Callable[[], Awaitable[int]]) -> int:
+        status = FAILED
+        async for attempt in reconnecting():  # pragma: no branch  # it ends by break
+            with attempt:
+                if attempt.number > 1:
+                    await self._console.tell(f"connecting again, after {attempt.pause:.1f} s")
                 try:
-                    self._websocket.send_nowait(value)
-                except trio.WouldBlock:
-                    await self._websocket.send(value)
-            case Ping(payload):
-                await self._ping(payload)
-            case Bye(code, reason):
-                self._closing = (code, reason)
-                self.end()
-            case _:  # Help
-                await self._console.tell(_HELP)
+                    status = await connect()
+                    break
+                except Failure as failure:
+                    if failure.__cause__ is None or not is_transient(failure.__cause__):
+                        raise
+                    await self._console.tell(escape(str(failure)))
+                    raise failure.__cause__ from None
+        return status
 
-    async def _ping(self, payload: bytes | None) -> None:
-        with trio.move_on_after(_PONG_TIMEOUT):
-            round_trip = await self._websocket.ping(payload)
-            await self._console.tell(f"pong after {round_trip * 1000:.1f} ms")
-            return
-        await self._console.tell(f"no pong within {_PONG_TIMEOUT:g} s")
+    async def _connect(self, agent: Dispatcher) -> int:
+        """Open a WebSocket, use it to its end, and return the exit status.
 
+        Raises:
+            Failure: it could not be opened.
+            ConnectionClosed: it was lost, and --reconnect is wanted.
+        """
+        options = self._options
+        async with AsyncExitStack() as stack:
+            try:
+                with explained(options):
+                    keywords = client_keywords(options, agent)
+                    keywords["keepalive"] = Keepalive(interval=options.keepalive) if options.keepalive else None
+                    keywords["instruments"] = [self._trace] if self._trace is not None else []
+                    opening = open_websocket(options.url, options.protocols, **keywords)
+                    websocket = await stack.enter_async_context(opening)
+            except Failure as failure:
+                if options.verbose and isinstance(failure.__cause__, HandshakeRejected):
+                    await self._console.tell(*describe_rejection(failure.__cause__))
+                raise
+            check_version(options, websocket)
+            await self._tell_trace()
+            await self._console.tell(f"connected to {escape(describe(websocket))}")
+            if not self._explained:
+                self._explained = True
+                await self._explain_console()
+            with self._interrupts.ending_gently(self._session.end):
+                await self._session.begin()
+                return await self._session.converse(websocket)
 
-def _raw(message: str | bytes) -> bytes:
-    return f"{message}\n".encode() if isinstance(message, str) else message
+    async def _explain_console(self) -> None:  # noqa: ASYNC910
+        """Tell a person, the first time, what can be typed."""
+        if self._console.advice is not None:
+            await self._console.tell(self._console.advice)
+        if self._console.typed and self._options.commands:
+            await self._console.tell(HELP)
 
+    async def _keep_telling(self, trace: Trace) -> None:
+        while True:
+            await trace.wait()
+            await self._tell_trace()
 
-def _printable(message: str | bytes) -> str:
-    if isinstance(message, str):
-        return escape(message)
-    shown = message[:_SHOWN_BYTES].hex(" ")
-    more = " ..." if len(message) > _SHOWN_BYTES else ""
-    return f"[binary, {len(message)} bytes] {shown}{more}".rstrip()
-
-
-def _describe_end(info: CloseInfo, closed: ConnectionClosed | None) -> str:
-    if closed is None:
-        if info.was_clean:
-            return f"closed: {info}"
-        return "closed, but the server did not answer" if info.code == ABNORMAL else f"closed, and failed: {info}"
-    if closed.received is not None:
-        return f"closed by the server: {closed.received}"
-    cause = "the server ended it without a Close frame" if closed.__cause__ is None else str(closed.__cause__)
-    advice = " (see --max-size)" if isinstance(closed.__cause__, MessageTooBig) else ""
-    return f"connection {'lost' if closed.sent is None else 'failed'}: {escape(cause)}{advice}"
+    async def _tell_trace(self) -> None:
+        """Tell what has been traced so far."""
+        if self._trace is not None and (lines := self._trace.take()):
+            await self._console.tell(*lines)

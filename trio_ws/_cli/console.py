@@ -2,78 +2,96 @@
 
 Rules:
 
-1. Reading and writing happen in threads that can be abandoned: neither a person who does not type, nor a pipe that
-   nobody empties, stops the connection. They use file descriptors and not ``sys.stdin`` or ``sys.stdout``, whose locks
-   an abandoned thread would still hold when Python exits.
-2. With a person at a terminal, ``input()`` gives the line editing of readline. What arrives meanwhile is written into
-   rows that are inserted above the line being typed, which stays as it is.
-3. Nothing is written while the prompt is being drawn: it takes several writes, in another thread.
-4. An abandoned ``input()`` leaves the terminal in the mode of the line editor, so :meth:`Console.session` undoes that,
-   and not before the thread has got there.
-5. Messages go to standard output, everything else to standard error.
+1. Reading and writing of pipes happen in threads that can be abandoned: a pipe that nobody fills or empties does not
+   stop the connection. They use file descriptors and not ``sys.stdin`` or ``sys.stdout``, whose locks an abandoned
+   thread would still hold when Python exits.
+2. A hop to a thread and back costs more than a message. So what is there is read and written at once.
+3. With a person at a terminal, and prompt_toolkit, lines are edited, and what arrives is written above the line that is
+   being typed, which stays as it is.
+4. Messages go to standard output, everything else to standard error.
 """
 
 from __future__ import annotations
 
-import enum
 import os
-import shutil
-import sys
-import time
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 from .running import Failure
-from .terminal import can_move_cursor, count_rows
+from .terminal import can_move_cursor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterable
+    from pathlib import Path
+
+    from .prompt import Prompt
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
-_PROMPT = "> "
 _READ_SIZE = 2**16
-_DRAWING_POLL = 0.002  # seconds
-_DRAWING_POLLS = 100  # then it is taken for drawn: some line editors do not tell
-
-
-class _Prompt(enum.Enum):
-    """How the prompt stands: the thread in ``input()`` changes it, rules 3 and 4 depend on it."""
-
-    ABSENT = enum.auto()
-    COMING = enum.auto()
-    SHOWN = enum.auto()
 
 
 class Console:
     """Lines in, messages and notices out.
 
+    Args:
+        reads: whether anything is read from standard input.
+        history: the file that keeps what is typed; None: nothing is kept.
+
     Attributes:
         typed: whether the lines come from a terminal.
-        interactive: whether what arrives is seen there, too.
+        interactive: whether they are edited there, below what arrives.
+        advice: what would make them so; None: nothing, or they are.
     """
 
-    def __init__(self) -> None:
-        self.typed = os.isatty(STDIN)
-        self.interactive = self.typed and os.isatty(STDOUT) and can_move_cursor(os.environ)
-        self._prompt = _Prompt.ABSENT
+    def __init__(self, *, reads: bool = True, history: Path | None = None) -> None:
+        self.typed = reads and os.isatty(STDIN)
+        self.advice: str | None = None
+        self._prompt: Prompt | None = None
+        self._prompting = False
         self._writing = trio.Lock()
         self._rest: list[bytes] = []  # of a line whose end has not been read
+        if self.typed and os.isatty(STDOUT) and can_move_cursor(os.environ):
+            try:
+                from .prompt import Prompt
+            except ImportError:
+                self.advice = "lines are edited and kept between runs with prompt_toolkit: pip install 'trio-ws[cli]'"
+            else:
+                self._prompt = Prompt(history)
+        self.interactive = self._prompt is not None
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[None]:
+        """Let lines be typed for as long as the block lasts; afterwards the terminal is as it was."""
+        if self._prompt is None:
+            yield
+            return
+        async with self._prompt.shown():
+            self._prompting = True
+            try:
+                yield
+            finally:
+                self._prompting = False
+
+    async def end_prompt(self) -> None:
+        """Take the prompt away before the session ends, so that nothing is told above it any more."""
+        if self._prompting and self._prompt is not None:
+            self._prompting = False
+            await self._prompt.end()
 
     # ---- in ----
 
     async def read_lines(self) -> list[bytes]:
         """Read some lines, without their ends; none at the end of the input. Cancelled, lines may be lost.
 
-        One thread hop gives as many lines as are there: a hop for each would cost more than all else.
-
         Raises:
             Failure: the input cannot be read.
         """
-        if self.interactive:
-            line = await self._read_typed()
+        if self._prompt is not None:
+            line = await self._prompt.read_line()
             return [] if line is None else [line.encode(errors="surrogateescape")]
         while data := await _read_block():
             *lines, rest = data.split(b"\n")
@@ -85,48 +103,14 @@ class Console:
         last, self._rest = b"".join(self._rest), []
         return [last] if last else []
 
-    async def _read_typed(self) -> str | None:
-        async with self._writing:
-            self._prompt = _Prompt.COMING
-        return await trio.to_thread.run_sync(self._ask, abandon_on_cancel=True)
+    async def read_blocks(self) -> list[bytes]:
+        """Read some bytes, as they come; none at the end of the input. Cancelled, bytes may be lost.
 
-    def _ask(self) -> str | None:
-        try:
-            import readline  # gives input() its editing and history
-
-            readline.set_pre_input_hook(self._prompt_is_shown)  # type: ignore[attr-defined, unused-ignore]  # on Windows
-        except (ImportError, AttributeError):  # not every Python has it, nor every line editor the hook
-            self._prompt_is_shown()
-        try:
-            line = input(_PROMPT)
-        except EOFError:
-            return None
-        finally:
-            self._prompt = _Prompt.ABSENT
-        return line
-
-    def _prompt_is_shown(self) -> None:
-        self._prompt = _Prompt.SHOWN
-
-    @contextmanager
-    def session(self) -> Iterator[None]:
-        """Leave the terminal as it was, even when ``input()`` was abandoned in the midst of a line."""
-        if not self.interactive or sys.platform == "win32":
-            yield
-            return
-        import termios
-
-        attributes = termios.tcgetattr(STDIN)
-        try:
-            yield
-        finally:
-            for _ in range(_DRAWING_POLLS):
-                if self._prompt is not _Prompt.COMING:
-                    break
-                time.sleep(_DRAWING_POLL)
-            self._prompt = _Prompt.ABSENT
-            _write(STDOUT, b"\n")
-            termios.tcsetattr(STDIN, termios.TCSADRAIN, attributes)
+        Raises:
+            Failure: the input cannot be read.
+        """
+        data = await _read_block()
+        return [data] if data else []
 
     # ---- out ----
 
@@ -137,33 +121,33 @@ class Console:
             BrokenPipeError: nobody reads it any more.
             Failure: it cannot be written.
         """
-        async with self._writing:
-            await _write_in_thread(STDOUT, data)
+        await self._write(STDOUT, data)
 
     async def show_lines(self, lines: list[str]) -> None:
-        """Write lines to standard output, all at once; they are printable.
+        """Write lines to standard output, all at once; they are harmless to a terminal.
 
         Raises:
             BrokenPipeError: nobody reads it any more.
             Failure: it cannot be written.
         """
-        await self._write_lines(STDOUT, lines)
+        await self._write(STDOUT, _join(lines))
 
-    async def tell(self, text: str) -> None:  # noqa: ASYNC910  # writing is a checkpoint, also when it fails
-        """Write one line to standard error; ``text`` is printable. Whether anybody reads it does not matter."""
+    async def tell(self, *lines: str) -> None:  # noqa: ASYNC910  # writing is a checkpoint, also when it fails
+        """Write lines to standard error; they are harmless to a terminal. If nobody reads them, so be it."""
         with suppress(BrokenPipeError, Failure):
-            await self._write_lines(STDERR, [text])
+            await self._write(STDERR, _join(lines))
 
-    async def _write_lines(self, descriptor: int, lines: list[str]) -> None:
+    async def _write(self, descriptor: int, data: bytes) -> None:
         async with self._writing:
-            for _ in range(_DRAWING_POLLS):
-                if self._prompt is not _Prompt.COMING:
-                    break
-                await trio.sleep(_DRAWING_POLL)
-            prompting = self._prompt is not _Prompt.ABSENT
-            ended = _insertion if prompting and os.isatty(descriptor) else "{}\n".format
-            text = "".join(map(ended, lines))
-            await _write_in_thread(descriptor, text.encode(errors="backslashreplace"))
+            try:
+                if self._prompting and self._prompt is not None and os.isatty(descriptor):
+                    await self._prompt.write(partial(_write, descriptor, data))
+                else:
+                    await trio.to_thread.run_sync(_write, descriptor, data, abandon_on_cancel=True)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise Failure(f"cannot write: {error.strerror}") from None
 
 
 async def _read_block() -> bytes:
@@ -173,26 +157,11 @@ async def _read_block() -> bytes:
         raise Failure(f"cannot read standard input: {error.strerror}") from None
 
 
-async def _write_in_thread(descriptor: int, data: bytes) -> None:
-    try:
-        await trio.to_thread.run_sync(_write, descriptor, data, abandon_on_cancel=True)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise Failure(f"cannot write: {error.strerror}") from None
+def _join(lines: Iterable[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")
 
 
 def _write(descriptor: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
-
-
-def _insertion(text: str) -> str:
-    """Write text above the row of the cursor, and bring the cursor back to where it was in its row."""
-    columns, rows = shutil.get_terminal_size()
-    height = count_rows(text, columns)
-    if height >= rows:
-        return f"\r\x1b[J{text}\n{_PROMPT}"
-    # Save the cursor; make sure of free rows below; insert rows; restore the cursor, whose row has moved down.
-    return "\x1b7" + "\n" * height + f"\x1b[{height}A\r\x1b[{height}L{text}\x1b8\x1b[{height}B"

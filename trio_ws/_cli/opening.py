@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -15,6 +16,7 @@ from .._wire.url import parse_url
 from .arguments import add_shared_arguments, header, seconds
 from .certificates import client_context, explain
 from .running import WRONG_USAGE, Failure
+from .terminal import Screen, Style
 
 if TYPE_CHECKING:
     import argparse
@@ -24,25 +26,37 @@ if TYPE_CHECKING:
     from .._client.connect import ClientKeywords
 
 _SHOWN_BODY = 200
+_INSECURE = "--insecure: the server may be anybody, who can read and change all that is sent, passwords among it"
 # OpenSSL's X509_V_ERR_…: what is amiss is who issued the certificate, not for what host or when it was.
 _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21, 27})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientOptions:
-    """The arguments that say what to connect to, and how."""
+    """The arguments that say what to connect to, and how.
+
+    Raises:
+        Failure: two of them do not go together.
+    """
 
     url: str
     headers: list[tuple[str, str]]
     protocols: list[str]
     origin: str | None
     ca_file: str | None
+    insecure: bool
+    cert: str | None
+    key: str | None
     unix: str | None
     proxy: str | None
     http2: bool
     compression: Compression | None
     connect_timeout: float
     max_size: int
+
+    def __post_init__(self) -> None:
+        if self.key is not None and self.cert is None:
+            raise Failure("--key needs --cert", WRONG_USAGE)
 
 
 def add_client_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +73,15 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_shared_arguments(parser)
     parser.add_argument("--origin", help="send this Origin, as a browser would")
-    parser.add_argument("--ca-file", metavar="PEM", help="trust the authorities in this file, and no others")
+    trust = parser.add_mutually_exclusive_group()
+    trust.add_argument("--ca-file", metavar="PEM", help="trust the authorities in this file, and no others")
+    trust.add_argument(
+        "--insecure", action="store_true", help="take any certificate of the server's, and so any server that has one"
+    )
+    parser.add_argument(
+        "--cert", metavar="PEM", help="show this certificate, and those between it and its authority, to the server"
+    )
+    parser.add_argument("--key", metavar="PEM", help="its key, if that is in a file of its own")
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--unix", metavar="PATH", help="connect to this Unix socket, whatever host the URL names")
     way.add_argument(
@@ -94,6 +116,7 @@ def make_agent(options: ClientOptions) -> Agent | EnvHttpProxyAgent:
             return Agent(allow_h2=http2, h2_prior_knowledge=http2, socket_path=options.unix)
         except ValueError as error:
             raise Failure(f"--unix: {error}", WRONG_USAGE) from None
+    # What says how to meet the server says nothing of the proxy, but for the authorities.
     context = None if options.ca_file is None else client_context(options.ca_file)
     try:
         if options.proxy == "env":
@@ -109,11 +132,24 @@ def client_keywords(options: ClientOptions, agent: Dispatcher) -> ClientKeywords
         "dispatcher": agent,
         "headers": options.headers,
         "origin": options.origin,
-        "ssl_context": None if options.ca_file is None else client_context(options.ca_file),
+        "ssl_context": _make_context(options),
         "compression": options.compression,
         "limits": Limits(max_message_size=options.max_size),
         "connect_timeout": options.connect_timeout,
     }
+
+
+def _make_context(options: ClientOptions) -> ssl.SSLContext | None:
+    if options.ca_file is None and options.cert is None and not options.insecure:
+        return None
+    return client_context(options.ca_file, options.cert, options.key, verifies=not options.insecure)
+
+
+def warn_of_insecurity(options: ClientOptions) -> None:
+    """Say, in red, what --insecure means."""
+    if options.insecure:
+        screen = Screen(sys.stderr)
+        screen.line(screen.paint(_INSECURE, Style.WARNING))
 
 
 def check_version(options: ClientOptions, websocket: WebSocket) -> None:
@@ -131,7 +167,7 @@ def explained(options: ClientOptions) -> Iterator[None]:
     """Put what fails while a WebSocket is opened into one line.
 
     Raises:
-        Failure: in place of the error.
+        Failure: in place of the error, which is its cause unless an argument was wrong.
     """
     try:
         yield
@@ -139,7 +175,7 @@ def explained(options: ClientOptions) -> Iterator[None]:
         # The notes of the others are about redirects, which are not followed here.
         notes = getattr(error, "__notes__", []) if isinstance(error, OSError) else []
         reasons = ", ".join([_explain(error), *notes])
-        raise Failure(f"cannot connect to {parse_url(options.url)}: {reasons}") from None
+        raise Failure(f"cannot connect to {parse_url(options.url)}: {reasons}") from error
     except (ValueError, ImportError) as error:  # an argument or a variable breaks a rule, or SOCKS is not installed
         raise Failure(str(error), WRONG_USAGE) from None
 
@@ -158,7 +194,7 @@ def _explain(error: OSError | HandshakeError) -> str:
         case HandshakeRejected():
             return _explain_rejection(error)
         case ssl.SSLCertVerificationError():
-            advice = " (see --ca-file)" if error.verify_code in _UNKNOWN_AUTHORITY else ""
+            advice = " (see --ca-file and --insecure)" if error.verify_code in _UNKNOWN_AUTHORITY else ""
             message = error.verify_message.rstrip(".")
             return f"the server's certificate cannot be verified: {message}{advice}"
         case ssl.SSLError():

@@ -26,6 +26,8 @@ class Style(enum.StrEnum):
     GOOD = "32"
     SENT = "36"
     RECEIVED = "33"
+    FAINT = "2"
+    WARNING = "31"
 
 
 def escape(text: str) -> str:
