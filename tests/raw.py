@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import trio
 import trustme
 
-from trio_ws._transport import Transport
+from trio_ws._reactor import Reactor
+from trio_ws._transport import Receiver, Transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -219,7 +220,22 @@ class ScriptedTransport(Transport):
         endless: when it is used up, nothing comes rather than the end.
     """
 
-    __slots__ = ("_waiting", "aborted", "arriving", "ended", "endless", "far", "held", "piece", "room", "written")
+    __slots__ = (
+        "_reactor",
+        "_receiver",
+        "_told",
+        "_waiting",
+        "aborted",
+        "arriving",
+        "ended",
+        "endless",
+        "far",
+        "held",
+        "paused",
+        "piece",
+        "room",
+        "written",
+    )
 
     def __init__(self, arriving: Iterable[bytes | None] = (), *, endless: bool = False) -> None:
         self.arriving = deque(arriving)
@@ -232,7 +248,11 @@ class ScriptedTransport(Transport):
         self.room = True  # False: what is written waits for drain()
         self.ended = False
         self.aborted = False
+        self.paused = False
         self._waiting = trio.lowlevel.ParkingLot()
+        self._receiver: Receiver | None = None
+        self._reactor: Reactor | None = None
+        self._told = False
 
     @classmethod
     def pair(cls, piece: int = 2**16) -> tuple[ScriptedTransport, ScriptedTransport]:
@@ -245,12 +265,12 @@ class ScriptedTransport(Transport):
     def feed(self, data: bytes) -> None:
         """Let some bytes arrive."""
         self.arriving.extend(data[start : start + self.piece] for start in range(0, len(data), self.piece))
-        self.wake()
+        self._come()
 
     def finish(self) -> None:
         """Let the end arrive, after all else."""
         self.endless = False
-        self.wake()
+        self._come()
 
     @property
     def unsent(self) -> int:
@@ -271,6 +291,8 @@ class ScriptedTransport(Transport):
             self._send(data)
         else:
             self.held += data
+            if self._receiver is not None and self._reactor is not None:
+                self._reactor.call_soon(self._receiver, self._send_held)
 
     def _send(self, data: bytes) -> None:
         self.written += data
@@ -295,8 +317,46 @@ class ScriptedTransport(Transport):
             return self.arriving.popleft()
         return None if self.endless else b""
 
-    def wake(self) -> None:
+    # ---- pushing ----
+
+    def start(self, receiver: Receiver, reactor: Reactor) -> None:
+        self._receiver, self._reactor = receiver, reactor
+        self._come()
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+        self._come()
+
+    def _come(self) -> None:
         self._waiting.unpark_all()
+        if self._receiver is not None and self._reactor is not None:
+            self._reactor.call_soon(self._receiver, self._push)
+
+    def _push(self) -> None:
+        receiver = self._receiver
+        if receiver is None or self._told or self.paused or self.aborted:
+            return
+        data = self.read()
+        if data:
+            self._come()
+            receiver.data_received(data)
+        elif data is not None:
+            self._told = True
+            if self.error is not None:
+                receiver.connection_lost(self.error)
+            else:
+                receiver.eof_received()
+        elif self.arriving:
+            self._come()
+
+    def _send_held(self) -> None:
+        data, self.held = self.held, b""
+        self._send(data)
+        if self._receiver is not None:
+            self._receiver.resume_writing()
 
     def write_eof(self) -> None:
         assert not self.held
@@ -307,6 +367,6 @@ class ScriptedTransport(Transport):
     def abort(self) -> None:
         self.aborted = True
         self.held = b""
-        self.wake()
+        self._come()
         if self.far is not None:
             self.far.finish()

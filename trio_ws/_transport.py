@@ -1,35 +1,50 @@
-"""What a connection needs of whatever carries its bytes: the one interface between ``_net`` and ``_connection``."""
+"""The interface between ``_net`` and ``_connection``: what carries bytes, and what receives them."""
 
 from __future__ import annotations
 
 import abc
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+from ._reactor import Guarded
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable
+
+    from ._reactor import Reactor
 
 
-# Seconds before a task of the connection's reads for an application that does not. Long enough that an application that
-# answers messages as they come is never interrupted, short enough that a ping to one that is busy is answered soon.
-HANDOVER_DELAY = 0.01
+class Receiver(Guarded, Protocol):
+    """What a transport calls after :meth:`Transport.start`. Each call returns at once and raises nothing."""
 
-# Passes of the scheduler in which all that lies in a socket comes up through any pile of streams. Who ends a connection
-# because of the clock waits so long: the process may have stood still, and what it waits for came meanwhile.
-INPUT_PASSES = 16
+    def data_received(self, data: bytes) -> None:
+        """Some bytes came, never none."""
+
+    def eof_received(self) -> None:
+        """The peer sends nothing more. The last call about input."""
+
+    def connection_lost(self, error: Exception) -> None:
+        """The transport broke; nothing more comes, and what was unsent is lost. It may follow :meth:`eof_received`."""
+
+    def resume_writing(self) -> None:
+        """Some of what was unsent has gone."""
+
+    def peer_ended(self) -> None:
+        """The peer has ended while reading is paused; what came before can still be read, unless there is an error."""
 
 
 class Transport(abc.ABC):
-    """A byte stream whose only waiting is for input and for room.
+    """A byte stream. Bytes are pushed to a receiver; nothing here waits, but for the handshakes.
 
     Rules that every transport keeps:
 
-    1. ``write``, ``read``, ``wake``, ``write_eof`` and ``abort`` are synchronous and never raise for a dead peer: a
-       transport that broke takes writes and drops them, and reads as ended; :attr:`error` says why.
-    2. What could not be sent at once is :attr:`unsent`, and :meth:`drain` sends it.
-    3. One task at a time waits in :meth:`wait_readable`, one in :meth:`drain`. Both may return early: the caller
-       looks again. Cancelled, both leave everything as it was.
+    1. All methods but :meth:`wait_readable` and :meth:`drain` are synchronous, and none raises for a dead peer: a
+       transport that broke drops what is written, and tells its receiver once all that came before was read.
+       :attr:`error` says why.
+    2. What could not be sent at once is :attr:`unsent`, and goes by itself after :meth:`start`.
+    3. **Handshakes pull**: until :meth:`start`, one task at a time waits in :meth:`wait_readable` and one in
+       :meth:`drain`; both may return early. Cancelled, they leave everything as it was. After :meth:`start` nobody
+       calls these, nor :meth:`read`.
     """
 
     __slots__ = ("__weakref__", "error")
@@ -37,15 +52,24 @@ class Transport(abc.ABC):
     error: Exception | None
     """What broke the transport, None if nothing did."""
 
-    handover = False
-    """Whether a reader lets the application come back and read for itself for a while before it reads on."""
-
-    has_input = True
-    """Whether :meth:`read` may have something to give, the end too; where only a system call tells, always."""
-
     multiplexed = False
     """Whether this is one of the streams of a connection (RFC 8441): the peer may send what :meth:`give_back` allows,
     and no more; either side may end its direction first; and what :attr:`heard_at` tells goes for all streams."""
+
+    @abc.abstractmethod
+    def start(self, receiver: Receiver, reactor: Reactor) -> None:
+        """Push to this receiver from now on, in steps of this reactor, but not before this returns; call it once."""
+
+    @abc.abstractmethod
+    def pause_reading(self) -> None:
+        """Push no more until :meth:`resume_reading`; the peer has to stop. Harmless when repeated."""
+
+    @abc.abstractmethod
+    def resume_reading(self) -> None:
+        """Push again, but not before this returns; harmless when repeated."""
+
+    def poll(self) -> None:  # noqa: B027  # most transports are told of what comes
+        """Push what has come already, unless reading is paused."""
 
     @property
     @abc.abstractmethod
@@ -72,36 +96,12 @@ class Transport(abc.ABC):
         self.write(head + payload)
 
     @abc.abstractmethod
-    async def drain(self) -> None:
-        """Wait until some of what is unsent has gone, or the transport is no more; a checkpoint."""
-
-    @abc.abstractmethod
-    async def wait_readable(self) -> None:
-        """Wait until :meth:`read` may have something to give, or someone called :meth:`wake`; a checkpoint."""
-
-    def readable(self) -> Awaitable[None]:
-        """Do as :meth:`wait_readable`, which may take a coroutine more for it.
-
-        Raises:
-            trio.ClosedResourceError: someone called :meth:`wake`, or so it may.
-        """
-        return self.wait_readable()
-
-    @abc.abstractmethod
-    def read(self) -> bytes | None:
-        """Give what has arrived: None when nothing has, ``b""`` at the end."""
-
-    @abc.abstractmethod
-    def wake(self) -> None:
-        """Make whoever waits here return, to look again."""
-
-    @abc.abstractmethod
     def write_eof(self) -> None:
         """Tell the peer that nothing more will come; what is unsent must have gone before."""
 
     @abc.abstractmethod
     def abort(self) -> None:
-        """Close at once, dropping what is unsent; harmless when repeated."""
+        """Close at once, dropping what is unsent; the receiver is called no more. Harmless when repeated."""
 
     @property
     @abc.abstractmethod
@@ -121,6 +121,20 @@ class Transport(abc.ABC):
         """The TLS that the bytes go through, None if there is none."""
         return None
 
+    # ---- for handshakes, before start() ----
+
+    @abc.abstractmethod
+    async def wait_readable(self) -> None:
+        """Wait until :meth:`read` may have something to give; a checkpoint."""
+
+    @abc.abstractmethod
+    def read(self) -> bytes | None:
+        """Give what has arrived: None when nothing has, ``b""`` at the end."""
+
+    @abc.abstractmethod
+    async def drain(self) -> None:
+        """Wait until some of what is unsent has gone, or the transport is no more; a checkpoint."""
+
     # ---- what only a multiplexed transport has ----
 
     def write_last(self, data: bytes) -> None:
@@ -131,15 +145,12 @@ class Transport(abc.ABC):
         """Let the peer send as much again as the application has taken, if that is worth a frame.
 
         Args:
-            waiting: bytes that were read and wait for the application.
+            waiting: bytes that were read or pushed and wait for the application.
 
         Returns:
-            How few must wait until there is more to give back; below 0: something must be read before.
+            How few must wait until there is more to give back; below 0: something must come before.
         """
         return -1
-
-    def watch(self, notice: Callable[[], None]) -> None:  # noqa: B027  # most transports cannot tell
-        """Have ``notice()`` called when :attr:`has_input` becomes true and nobody waits, where it is ever false."""
 
     @property
     def heard_at(self) -> float:

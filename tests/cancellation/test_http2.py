@@ -56,7 +56,7 @@ def test_a_websocket_that_is_opened_used_and_left() -> None:
 
             yield act
 
-    cancel_everywhere(scenario, at_least=20)
+    cancel_everywhere(scenario, at_least=15)
 
 
 @pytest.mark.parametrize("limits", [trio_ws.Limits(), trio_ws.Limits(send_buffer=1)])

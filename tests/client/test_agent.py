@@ -27,6 +27,7 @@ from trio_ws import (
 )
 from trio_ws._client.agent import open_http1
 from trio_ws._net.dial import check_ssl_context
+from trio_ws._reactor import Reactor
 from trio_ws._util.nursery import BackgroundNursery
 from trio_ws._wire.handshake import ClientHandshake
 from trio_ws._wire.url import parse_url
@@ -67,6 +68,7 @@ async def open_by(agent: Dispatcher, url: str, ssl_context: ssl.SSLContext | Non
                 ssl_context=ssl_context,
                 instruments=(),
                 nursery=nursery,
+                reactor=Reactor(nursery, shield=True),
             )
         )
         opened.transport.abort()

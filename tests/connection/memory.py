@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import trio
 
-from trio_ws._transport import Transport
+from trio_ws._reactor import Reactor
+from trio_ws._transport import Receiver, Transport
 
 
 class MemoryTransport(Transport):
     """One end of a pair; what it writes is at once in the other end's hands, as far as there is room."""
-
-    handover = True
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -22,9 +21,11 @@ class MemoryTransport(Transport):
         self.closed = False
         self.eof_written = False
         self.read_size = 65536
+        self.receiver: Receiver | None = None
+        self.reactor: Reactor | None = None
+        self.paused = False
+        self._told = False
         self._kept = bytearray()
-        self._readable = trio.lowlevel.ParkingLot()
-        self._writable = trio.lowlevel.ParkingLot()
 
     @property
     def unsent(self) -> int:
@@ -54,37 +55,80 @@ class MemoryTransport(Transport):
     def arrive(self, data: bytes) -> None:
         """Have bytes come from the peer."""
         self.arrived += data
-        self._readable.unpark_all()
+        self._come()
 
     def end(self) -> None:
         """Have the peer's end come."""
         self.ended = True
-        self._readable.unpark_all()
+        self._come()
 
     def make_room(self, size: float) -> None:
         """Take up to so many bytes more."""
         self.room += size
+        waiting = len(self._kept)
         self._push()
-        self._writable.unpark_all()
+        if len(self._kept) < waiting:
+            self._tell_of_room()
 
     def break_down(self, error: Exception) -> None:
         """Lose the connection."""
         self.error = error
         self._kept.clear()
         self.end()
-        self._writable.unpark_all()
+        self._tell_of_room()
+
+    # ---- pushing ----
+
+    def start(self, receiver: Receiver, reactor: Reactor) -> None:
+        self.receiver, self.reactor = receiver, reactor
+        if self.arrived or self.ended:
+            self._come()
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+        self._come()
+
+    def poll(self) -> None:
+        if self.arrived:
+            self._deliver()
+
+    def _come(self) -> None:
+        if self.receiver is not None and self.reactor is not None:
+            self.reactor.call_soon(self.receiver, self._deliver)
+
+    def _deliver(self) -> None:
+        """Push one read's worth, and the end behind the last."""
+        if self.receiver is None or self._told:
+            return
+        if self.paused:
+            if self.ended:
+                self.receiver.peer_ended()
+        elif self.arrived:
+            data = self.read()
+            assert data
+            self._come()
+            self.receiver.data_received(data)
+        elif self.ended:
+            self._told = True
+            if self.error is not None:
+                self.receiver.connection_lost(self.error)
+            else:
+                self.receiver.eof_received()
+
+    def _tell_of_room(self) -> None:
+        if self.receiver is not None and self.reactor is not None:
+            self.reactor.call_soon(self.receiver, self.receiver.resume_writing)
+
+    # ---- for handshakes ----
 
     async def drain(self) -> None:
-        if self._kept and not self.room and not self.closed:
-            await _park_alone(self._writable)
-        else:
-            await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
 
     async def wait_readable(self) -> None:
-        if self.arrived or self.ended or self.closed:
-            await trio.lowlevel.checkpoint()
-        else:
-            await _park_alone(self._readable)
+        await trio.lowlevel.checkpoint()
 
     def read(self) -> bytes | None:
         if self.closed:
@@ -95,10 +139,6 @@ class MemoryTransport(Transport):
             return data
         return b"" if self.ended else None
 
-    def wake(self) -> None:
-        self._readable.unpark_all()
-        self._writable.unpark_all()
-
     def write_eof(self) -> None:
         assert not self._kept, "what is unsent must have gone before"
         self.eof_written = True
@@ -108,14 +148,8 @@ class MemoryTransport(Transport):
         if not self.closed:
             self.closed = True
             self._kept.clear()
-            self.wake()
+            self.receiver = None
             self.peer.end()
-
-
-async def _park_alone(lot: trio.lowlevel.ParkingLot) -> None:
-    if lot:
-        raise trio.BusyResourceError("another task waits here")  # as a socket does
-    await lot.park()
 
 
 def transport_pair() -> tuple[MemoryTransport, MemoryTransport]:

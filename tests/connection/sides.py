@@ -9,6 +9,7 @@ import trio
 
 from tests.connection.memory import MemoryTransport, transport_pair
 from trio_ws import Instrument, Keepalive, Limits, WebSocket
+from trio_ws._reactor import Reactor
 from trio_ws._transport import Transport
 from trio_ws._util.nursery import BackgroundNursery
 from trio_ws._websocket.start import ConnectionOptions, Opened, start_websocket
@@ -57,6 +58,7 @@ def start(
     instruments: tuple[Instrument, ...] = (),
     shield: bool = True,
     rest: bytes = b"",
+    reactor: Reactor | None = None,
 ) -> WebSocket:
     """Start a WebSocket on a transport, as if the opening handshake had just been done."""
     opened = Opened(
@@ -74,7 +76,8 @@ def start(
         close_timeout=close_timeout,
         instruments=instruments,
     )
-    return start_websocket(opened, options, nursery, url="ws://example.com/", is_client=is_client, shield=shield)
+    driver = reactor or Reactor(nursery, shield=shield)
+    return start_websocket(opened, options, driver, url="ws://example.com/", is_client=is_client)
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.connection.memory import MemoryTransport
 from tests.connection.sides import Peer, start
 from trio_ws import CloseInfo, Keepalive, Limits, ReadyState, WebSocket
-from trio_ws._connection.attendant import CLIENT_STREAM_LINGER, SERVER_STREAM_LINGER
+from trio_ws._connection.connection import CLIENT_STREAM_LINGER, SERVER_STREAM_LINGER
 from trio_ws._util.nursery import BackgroundNursery
 from trio_ws._wire.frames import Opcode, frame_bytes
 from trio_ws._wire.reader import Close, Ping

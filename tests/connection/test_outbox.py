@@ -21,6 +21,10 @@ class Sink(MemoryTransport):
     def __init__(self) -> None:
         super().__init__()
         self.writes: list[bytes] = []
+        self.resume_writing: Callable[[], None] = lambda: None
+
+    def _tell_of_room(self) -> None:
+        self.resume_writing()
 
     def write(self, data: bytes) -> None:
         self.writes.append(data)
@@ -30,19 +34,11 @@ class Sink(MemoryTransport):
 class Way:
     """An outbox and what lies around it."""
 
-    def __init__(self, nursery: trio.Nursery, limit: int | None) -> None:
-        self.nursery = nursery
+    def __init__(self, limit: int | None) -> None:
         self.sink, self.other = Sink(), MemoryTransport()
         self.sink.peer, self.other.peer = self.other, self.sink
-        self.flushed = 0
-        self.moved = 0
-        self.outbox = Outbox(self.sink, limit, nursery, self._note_move, self._note)
-
-    def _note_move(self) -> None:
-        self.moved += 1
-
-    def _note(self) -> None:
-        self.flushed += 1
+        self.outbox = Outbox(self.sink, limit)
+        self.sink.resume_writing = self.outbox.resume_writing
 
     def block(self, frame: bytes = b"held") -> None:
         """Let no byte go any more; the frame is the first that waits, in the transport itself."""
@@ -59,10 +55,7 @@ class Way:
 
 @asynccontextmanager
 async def way_out(limit: int | None = 100) -> AsyncGenerator[Way, None]:
-    async with trio.open_nursery() as nursery:
-        way = Way(nursery, limit)
-        yield way
-        way.sink.abort()
+    yield Way(limit)
 
 
 async def test_a_frame_goes_at_once_and_needs_no_task() -> None:
@@ -73,8 +66,6 @@ async def test_a_frame_goes_at_once_and_needs_no_task() -> None:
             way.outbox.write_close(b"close")
         assert way.sink.writes == [b"one", b"pong", b"close"]
         assert (way.outbox.buffered, way.outbox.bytes_sent, way.outbox.has_room) == (0, 12, True)
-        assert not way.nursery.child_tasks
-        assert way.flushed == 0
 
 
 async def test_what_waits_is_counted_wherever_it_waits(autojump_clock: MockClock) -> None:
@@ -92,23 +83,20 @@ async def test_what_waits_is_counted_wherever_it_waits(autojump_clock: MockClock
         assert (way.outbox.buffered, way.outbox.bytes_sent) == (0, 19)
 
 
-async def test_the_flusher_keeps_the_order_tells_the_end_and_goes(autojump_clock: MockClock) -> None:
+async def test_what_waits_keeps_its_order(autojump_clock: MockClock) -> None:
     async with way_out(limit=None) as way:
         for byte in range(50):
             way.outbox.write(bytes((byte,)))
             if byte == 5:
                 way.sink.room = 0
-        await wait_all_tasks_blocked()
-        assert (len(way.nursery.child_tasks), way.flushed) == (1, 0)
         for _ in range(20):
             way.sink.make_room(1)
             await wait_all_tasks_blocked()
         assert bytes(way.sink.written) == bytes(range(26))
         assert await way.clear() == bytes(range(50))
-        assert (len(way.nursery.child_tasks), way.flushed) == (0, 1)
         way.block()
         assert await way.clear() == bytes(range(50)) + b"held"
-        assert way.flushed == 2
+        assert way.outbox.calm
 
 
 async def test_small_frames_go_together_and_large_ones_alone(autojump_clock: MockClock) -> None:
@@ -175,7 +163,7 @@ async def test_the_close_goes_after_everything(autojump_clock: MockClock) -> Non
 
 
 @pytest.mark.parametrize("write", [Outbox.write_pong, Outbox.write_close])
-async def test_nothing_waits_behind_a_flusher_that_has_only_to_notice_that_it_is_done(
+async def test_nothing_waits_behind_what_has_gone(
     write: Callable[[Outbox, bytes], None], autojump_clock: MockClock
 ) -> None:
     async with way_out() as way:
@@ -184,44 +172,6 @@ async def test_nothing_waits_behind_a_flusher_that_has_only_to_notice_that_it_is
         write(way.outbox, b"-now")
         assert bytes(way.sink.written) == b"held-now"
         assert await way.clear() == b"held-now"
-
-
-async def test_frames_are_flushed_though_the_transport_got_rid_of_the_first_by_itself(
-    autojump_clock: MockClock,
-) -> None:
-    async with way_out() as way:
-        way.block()
-        way.outbox.write(b"-kept")
-        way.sink.make_room(math.inf)  # before the flusher has run for the first time
-        way.outbox.write(b"-more")
-        await wait_all_tasks_blocked()
-        way.outbox.write(b"-later")
-        assert bytes(way.sink.written) == b"held-kept-more-later"
-        assert way.outbox.buffered == 0
-
-
-async def test_a_transport_that_ends_takes_what_waits_with_it(autojump_clock: MockClock) -> None:
-    for early in (True, False):
-        async with way_out() as way:
-            way.block()
-            way.outbox.write(b"-lost")
-            way.outbox.write_pong(b"-lost")
-            if not early:
-                await wait_all_tasks_blocked()
-            way.sink.abort()
-            await wait_all_tasks_blocked()
-            assert (way.outbox.buffered, bytes(way.sink.written)) == (0, b"")
-            assert way.flushed == 1
-
-
-async def test_the_flusher_outlives_a_cancelled_nursery_and_ends_with_the_transport(autojump_clock: MockClock) -> None:
-    async with way_out() as way:
-        way.block()
-        way.nursery.cancel_scope.cancel()
-        with trio.CancelScope(shield=True):
-            await trio.sleep(1)
-            assert len(way.nursery.child_tasks) == 1
-            assert await way.clear() == b"held"
 
 
 @pytest.mark.parametrize("write", [Outbox.write_pong, Outbox.write_close])
@@ -312,7 +262,7 @@ async def test_two_are_never_let_in_for_the_room_of_one(_: int, autojump_clock: 
             way.sink.make_room(0)
             await trio.lowlevel.checkpoint()
             for _ in range(3):
-                way.outbox.let_next_in()  # as the flusher does that finds room twice before the first one has run
+                way.outbox.let_next_in()  # as when room is found twice before the first one has run
             assert not way.outbox.has_room
             await way.clear()
         assert await way.clear() == b"held" + b"".join(byte * 60 for byte in (b"-", b"a", b"b", b"c"))
@@ -358,16 +308,3 @@ def test_the_pair_of_transports_is_joined() -> None:
     one, two = transport_pair()
     one.write(b"x")
     assert two.read() == b"x"
-
-
-async def test_bytes_that_leave_are_told_while_more_waits(autojump_clock: MockClock) -> None:
-    async with way_out() as way:
-        way.block(b"x" * 10)
-        await wait_all_tasks_blocked()
-        for _ in range(3):
-            way.sink.make_room(2)
-            await wait_all_tasks_blocked()
-        assert (way.moved, way.flushed) == (3, 0)
-        way.sink.make_room(math.inf)
-        await wait_all_tasks_blocked()
-        assert (way.moved, way.flushed) == (3, 1)  # the last that waits tells nothing of the peer

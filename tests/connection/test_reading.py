@@ -1,10 +1,11 @@
-"""The role of reading: one task has it, it passes on, and it is never lost; also over real sockets."""
+"""How messages come: each once, in order, and no more than may wait; also over real sockets."""
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -13,36 +14,16 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_ws
 from tests import raw
-from tests.connection.sides import Peer, end_of, one_side, start
+from tests.connection.memory import transport_pair
+from tests.connection.sides import end_of, one_side, start
 from trio_ws import CloseInfo, Limits, WebSocket
 from trio_ws._net.transport import SocketTransport
-from trio_ws._transport import HANDOVER_DELAY as HANDOVER
+from trio_ws._reactor import Reactor
 from trio_ws._util.nursery import BackgroundNursery
 from trio_ws._wire.frames import Opcode, frame_bytes
 from trio_ws._wire.reader import Pong
 
-
-def watch_reads(peer: Peer) -> list[str]:
-    """Note which task takes what arrives at our side: "attend", "test", or what else its name is."""
-    transport, readers = end_of(peer), list[str]()
-    read = transport.read
-
-    def note() -> bytes | None:
-        data = read()
-        if data:
-            name = trio.lowlevel.current_task().name.rpartition(".")[2]
-            readers.append("test" if name.startswith("<test ") else name)
-        return data
-
-    transport.read = note  # type: ignore[method-assign]
-    return readers
-
-
-async def leave_reading_to_us(websocket: WebSocket, peer: Peer) -> None:
-    """Have the attendant read a first message, and expect us to go on."""
-    await wait_all_tasks_blocked()
-    peer.send("first")
-    assert await websocket.receive() == "first"
+SHORT = 0.01  # seconds
 
 
 async def take(websocket: WebSocket, into: list[object], count: int) -> None:
@@ -50,131 +31,64 @@ async def take(websocket: WebSocket, into: list[object], count: int) -> None:
         into.append(await websocket.receive())  # noqa: PERF401  # others look at it meanwhile
 
 
-async def test_a_receiver_that_comes_back_at_once_reads_for_itself(autojump_clock: MockClock) -> None:
-    async with one_side() as (websocket, peer):
-        await leave_reading_to_us(websocket, peer)
-        readers, got = watch_reads(peer), list[object]()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(take, websocket, got, 100)
-            for number in range(100):
-                await trio.sleep(HANDOVER / 3)
-                peer.send(str(number))
-        assert got == [str(number) for number in range(100)]
-        assert readers == ["take"] * 100
+class TaskSteps(trio.abc.Instrument):
+    """Counts the steps of each task."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[trio.lowlevel.Task] = Counter()
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.counts[task] += 1
 
 
-async def test_the_attendant_takes_over_and_the_application_comes_back(autojump_clock: MockClock) -> None:
-    async with one_side() as (websocket, peer):
-        await leave_reading_to_us(websocket, peer)
-        readers = watch_reads(peer)
-        for _ in range(3):
-            await trio.sleep(2 * HANDOVER)
-            peer.send("while we are away")
-            await trio.sleep(HANDOVER / 4)
-            assert await websocket.receive() == "while we are away"
-            for _ in range(2):
-                await trio.sleep(HANDOVER / 4)
-                peer.send("and back")
-                assert await websocket.receive() == "and back"
-        assert readers == ["attend", "test", "test"] * 3
-
-
-async def test_a_receiver_that_waits_while_the_attendant_reads_gets_the_role_with_the_message(
+async def test_a_message_that_comes_alone_costs_one_step_of_the_reactor_and_one_of_the_receiver(
     autojump_clock: MockClock,
 ) -> None:
     async with one_side() as (websocket, peer):
-        await trio.sleep(1)
         got: list[object] = []
-        readers = watch_reads(peer)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(take, websocket, got, 3)
-            for number in range(3):
+            nursery.start_soon(take, websocket, got, 10)
+            await wait_all_tasks_blocked()
+            steps = TaskSteps()
+            me = trio.lowlevel.current_task()
+            trio.lowlevel.add_instrument(steps)
+            for number in range(10):
+                peer.send(str(number))
                 await wait_all_tasks_blocked()
-                peer.send(str(number))
-        assert got == ["0", "1", "2"]
-        assert readers == ["attend", "take", "take"]
+            trio.lowlevel.remove_instrument(steps)
+        assert got == [str(number) for number in range(10)]
+        del steps.counts[me]
+        assert max(steps.counts.values()) <= 20  # the memory's transport looks once more whether something came
+        assert min(steps.counts.values()) == 10
 
 
-async def test_a_parked_receiver_takes_over_at_once_when_the_one_that_reads_is_cancelled(
-    autojump_clock: MockClock,
-) -> None:
+async def test_an_idle_connection_costs_no_step(autojump_clock: MockClock) -> None:
     async with one_side() as (websocket, peer):
-        await leave_reading_to_us(websocket, peer)
-        got: list[object] = []
-        readers = watch_reads(peer)
-        async with trio.open_nursery() as nursery:
-            with trio.CancelScope() as scope:
-                async with trio.open_nursery() as doomed:
-                    doomed.start_soon(take, websocket, [], 1, name="doomed")
-                    await wait_all_tasks_blocked()
-                    nursery.start_soon(take, websocket, got, 1, name="heir")
-                    await wait_all_tasks_blocked()
-                    scope.cancel()
-            before = trio.current_time()
-            await wait_all_tasks_blocked()
-            peer.send("1")
-        assert (got, readers, trio.current_time()) == (["1"], ["heir"], before)
-
-
-async def test_without_an_heir_the_attendant_takes_over_after_the_delay(autojump_clock: MockClock) -> None:
-    async with one_side() as (websocket, peer):
-        await leave_reading_to_us(websocket, peer)
-        readers = watch_reads(peer)
-        with trio.move_on_after(1):
-            await websocket.receive()
-        peer.send(b"?", Opcode.PING)
-        await trio.sleep(HANDOVER * 0.99)
-        assert (peer.heard(), readers) == ([], [])
-        await trio.sleep(HANDOVER * 0.02)
-        assert (peer.heard(), readers) == ([Pong(b"?")], ["attend"])
-
-
-async def test_an_application_that_is_busy_for_a_moment_keeps_reading(autojump_clock: MockClock) -> None:
-    async with one_side() as (websocket, peer):
-        await leave_reading_to_us(websocket, peer)
-        readers = watch_reads(peer)
-        for number in range(10):  # the clock calls while we are busy, but we have read since it was asked to
-            peer.send(str(number))
-            assert await websocket.receive() == str(number)
-            await trio.sleep(HANDOVER * 0.7)
-        assert readers == ["test"] * 10
-        peer.send("late")
-        await trio.sleep(HANDOVER * 2)
-        assert readers == ["test"] * 10 + ["attend"]
-
-
-@pytest.mark.parametrize("call", [WebSocket.ping, WebSocket.wait_closed])
-async def test_who_waits_for_something_else_than_a_message_has_it_read_at_once(
-    call: Callable[[WebSocket], Awaitable[object]], autojump_clock: MockClock
-) -> None:
-    async with one_side() as (websocket, peer):
-        await leave_reading_to_us(websocket, peer)
-        readers, before = watch_reads(peer), trio.current_time()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(call, websocket)
-            await wait_all_tasks_blocked()
-            peer.send(b"?", Opcode.PING)
-            await wait_all_tasks_blocked()
-            assert Pong(b"?") in peer.heard()
-            nursery.cancel_scope.cancel()
-        assert (readers, trio.current_time()) == (["attend"], before)
-
-
-async def test_an_idle_connection_lets_the_attendant_sleep(autojump_clock: MockClock) -> None:
-    class Steps(trio.abc.Instrument):
-        count = 0
-
-        def before_task_step(self, task: trio.lowlevel.Task) -> None:
-            self.count += "attend" in task.name
-
-    async with one_side() as (websocket, peer):
-        await leave_reading_to_us(websocket, peer)
-        steps = Steps()
+        peer.send("first")
+        assert await websocket.receive() == "first"
+        await wait_all_tasks_blocked()
+        steps = TaskSteps()
         trio.lowlevel.add_instrument(steps)
         with trio.move_on_after(10_000):
             await websocket.receive()
         trio.lowlevel.remove_instrument(steps)
-        assert steps.count <= 2
+        assert steps.counts.total() <= 3  # ours, and the clock's
+
+
+async def test_a_connection_has_no_task_and_a_reactor_ends_with_its_last_member(autojump_clock: MockClock) -> None:
+    async with BackgroundNursery() as nursery:
+        websockets, peers = [], []
+        reactor = Reactor(nursery, shield=True)
+        for _ in range(5):
+            ours, theirs = transport_pair()
+            websockets.append(start(nursery, ours, is_client=True, reactor=reactor))
+            peers.append(theirs)
+        await wait_all_tasks_blocked()
+        assert len(nursery.child_tasks) == 1
+        for websocket in websockets:
+            websocket._connection.abandon()
+        await wait_all_tasks_blocked()
+        assert not nursery.child_tasks
 
 
 async def test_several_receivers_get_the_messages_of_one_read_in_order(autojump_clock: MockClock) -> None:
@@ -192,7 +106,6 @@ async def test_several_receivers_get_the_messages_of_one_read_in_order(autojump_
 
 async def test_a_receiver_that_cannot_wait_reads_what_is_here(autojump_clock: MockClock) -> None:
     async with one_side() as (websocket, peer):
-        await leave_reading_to_us(websocket, peer)
         with pytest.raises(trio.WouldBlock):
             websocket.receive_nowait()
         peer.send("alone")
@@ -200,12 +113,11 @@ async def test_a_receiver_that_cannot_wait_reads_what_is_here(autojump_clock: Mo
         peer.send("one")
         peer.send(b"two")
         assert [websocket.receive_nowait(), websocket.receive_nowait()] == ["one", b"two"]
-        assert websocket.statistics().messages_received == 4
+        assert websocket.statistics().messages_received == 3
 
 
 async def test_what_another_task_has_read_meanwhile_comes_first(autojump_clock: MockClock) -> None:
     async with one_side() as (websocket, peer):
-        await leave_reading_to_us(websocket, peer)
         got: list[object] = []
         async with trio.open_nursery() as nursery:
             nursery.start_soon(take, websocket, got, 2)
@@ -224,12 +136,12 @@ async def test_nothing_is_lost_or_comes_twice_however_receivers_come_and_go(
 
     async def come_and_go(websocket: WebSocket) -> None:
         while len(got) < total:
-            with trio.move_on_after(dice.choice((0, 0.001, HANDOVER, 0.5))):
+            with trio.move_on_after(dice.choice((0, 0.001, SHORT, 0.5))):
                 while len(got) < total:
                     got.append(await websocket.receive())
                     if dice.random() < 0.2:
-                        await trio.sleep(dice.choice((0, HANDOVER, 0.03)))
-            await trio.sleep(dice.choice((0, 0.001, HANDOVER, 0.03)))
+                        await trio.sleep(dice.choice((0, SHORT, 0.03)))
+            await trio.sleep(dice.choice((0, 0.001, SHORT, 0.03)))
 
     async with one_side(limits=Limits(receive_buffer=700)) as (websocket, peer):
         end_of(peer).read_size = dice.choice((1, 5, 100))
@@ -239,7 +151,7 @@ async def test_nothing_is_lost_or_comes_twice_however_receivers_come_and_go(
             for number in range(total):
                 peer.send(str(number))
                 if dice.random() < 0.1:
-                    await trio.sleep(dice.choice((0, 0.001, HANDOVER, 0.1)))
+                    await trio.sleep(dice.choice((0, 0.001, SHORT, 0.1)))
             with trio.move_on_after(60) as scope:
                 while len(got) < total:  # noqa: ASYNC110  # the clock is the test's
                     await trio.sleep(0.1)
@@ -305,8 +217,8 @@ async def test_a_full_buffer_does_not_hide_the_peers_close_from_aclose(autojump_
         assert (counted.messages_received, counted.receive_buffer, counted.backpressured) == (1, 0, False)
 
 
-@pytest.mark.parametrize("reader", ["receiver", "attendant"])
-async def test_no_step_understands_more_than_the_budget(reader: str, autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("receives", [True, False])
+async def test_no_step_understands_more_than_the_budget(receives: bool, autojump_clock: MockClock) -> None:
     async with one_side() as (websocket, peer):
         counts: list[int] = []
 
@@ -316,10 +228,10 @@ async def test_no_step_understands_more_than_the_budget(reader: str, autojump_cl
 
         peer.transport.write(frame_bytes(Opcode.TEXT, b"x", masked=False) * 1000)
         trio.lowlevel.add_instrument(Steps())
-        if reader == "attendant":
-            await trio.sleep(1)
-        else:
+        if receives:
             await take(websocket, [], 1000)
+        else:
+            await trio.sleep(1)
         steps = [after - before for before, after in zip([0, *counts], counts, strict=False) if after != before]
         assert steps == [256, 256, 256, 232]
 
@@ -364,10 +276,10 @@ async def test_a_busy_application_has_its_pings_answered_over_tcp(mock_clock: Mo
         before = trio.current_time()
         await stream.send_all(raw.frame(raw.PING, b"there?", masked=True))
         assert await raw.read_frame(stream) == (raw.PONG, b"there?")
-        assert trio.current_time() == pytest.approx(before + HANDOVER)
+        assert trio.current_time() == before
         await stream.send_all(raw.frame(raw.PING, b"and now?", masked=True))
         assert await raw.read_frame(stream) == (raw.PONG, b"and now?")
-        assert trio.current_time() == pytest.approx(before + HANDOVER)
+        assert trio.current_time() == before
         await stream.send_all(raw.frame(raw.TEXT, b"more", masked=True))
         assert await websocket.receive() == "more"
 

@@ -498,13 +498,6 @@ async def test_drain_waits_while_a_handshake_holds_the_data() -> None:
         assert nursery.child_tasks, "a flusher would spin"
         below.feed(peer.shake(below.written))
         assert client.read() is None
-    async with trio.open_nursery() as nursery:
-        client, _, _ = client_and_peer()
-        client.write(b"held")
-        nursery.start_soon(client.drain)
-        await wait_all_tasks_blocked()
-        client.wake()
-    assert client.unsent == 4
 
 
 async def test_tls_is_congested_while_anything_waits_here_or_below() -> None:
@@ -538,24 +531,12 @@ async def test_what_a_handshake_holds_is_dropped_when_it_fails() -> None:
     assert isinstance(client.error, ssl.SSLError)
 
 
-async def test_waking_reaches_the_transport_below() -> None:
-    client, _ = await tls_pair()
-    while client.read() is not None:
-        pass
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(client.wait_readable)
-        await wait_all_tasks_blocked()
-        assert nursery.child_tasks
-        client.wake()
-
-
-async def test_addresses_and_delay_are_those_of_the_transport_below() -> None:
+async def test_addresses_are_those_of_the_transport_below() -> None:
     ours, theirs = tcp_pair()
     below = SocketTransport(ours)
     server = TLSTransport(below, server_context(), server_side=True)
     assert server.local_address == theirs.getpeername()
     assert server.remote_address == theirs.getsockname()
-    assert server.handover is below.handover is True
     server.abort()
     theirs.close()
 

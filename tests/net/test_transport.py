@@ -182,21 +182,6 @@ async def test_what_is_unsent_is_dropped_when_the_peer_resets(pair: tuple[Socket
     assert transport.unsent == 0
 
 
-async def test_waking_a_socket_ends_both_waits_early(pair: tuple[SocketTransport, socket.socket]) -> None:
-    transport, _ = pair
-    while not transport.unsent:
-        transport.write(MEBIBYTE)
-    unsent = transport.unsent
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(transport.wait_readable)
-        nursery.start_soon(transport.drain)
-        await wait_all_tasks_blocked()
-        assert len(nursery.child_tasks) == 2
-        transport.wake()
-    assert transport.unsent == unsent
-    assert transport.read() is None
-
-
 async def test_waits_on_a_socket_are_cancelled_without_a_trace(pair: tuple[SocketTransport, socket.socket]) -> None:
     transport, peer = pair
     while not transport.unsent:
@@ -248,7 +233,6 @@ async def test_an_aborted_socket_is_closed_and_all_else_is_harmless() -> None:
     transport = SocketTransport(ours)
     transport.abort()
     transport.abort()
-    transport.wake()
     transport.write_eof()
     transport.write(b"too late")
     assert transport.read() == b""
@@ -420,106 +404,7 @@ async def test_a_system_that_cannot_be_told_what_to_take(monkeypatch: pytest.Mon
         await send_all_to(transport, theirs)
 
 
-# Reading ahead.
-
-
-class Counted(socket.socket):
-    """A socket that counts how often it is read."""
-
-    reads = 0
-
-    def recv(self, size: int, flags: int = 0) -> bytes:
-        self.reads += 1
-        return super().recv(size, flags)
-
-
-@pytest.fixture
-async def counted(pair: tuple[SocketTransport, socket.socket]) -> tuple[SocketTransport, socket.socket, Counted]:
-    """A transport, the peer's socket, and its own."""
-    transport, peer = pair
-    transport._sock = sock = Counted(fileno=transport._sock.detach())
-    return transport, peer, sock
-
-
-async def test_what_is_read_ahead_is_one_read(counted: tuple[SocketTransport, socket.socket, Counted]) -> None:
-    transport, peer, sock = counted
-    peer.sendall(b"one")
-    for _ in range(3):
-        with assert_checkpoints():
-            await transport.wait_readable()
-    peer.sendall(b"two")
-    assert sock.reads == 1
-    assert transport.read() == b"one"
-    assert sock.reads == 1
-    assert transport.read() == b"two"
-
-
-async def test_what_is_read_ahead_outlives_a_cancelled_wait(
-    counted: tuple[SocketTransport, socket.socket, Counted],
-) -> None:
-    transport, peer, _ = counted
-    peer.sendall(b"one")
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        await transport.wait_readable()
-    assert scope.cancelled_caught
-    assert transport.read() == b"one"
-    assert transport.read() is None
-
-
-async def test_reading_ahead_in_vain_is_tried_less_and_less(
-    counted: tuple[SocketTransport, socket.socket, Counted],
-) -> None:
-    transport, peer, sock = counted
-    tries = []
-
-    async def wait(times: range) -> None:
-        for number in times:
-            before = sock.reads
-            with trio.CancelScope() as scope:
-                scope.cancel()
-                await transport.wait_readable()
-            if sock.reads > before:
-                tries.append(number)
-
-    await wait(range(1, 200))
-    assert tries == [1, 4, 9, 18, 35, 68, 133, 198]
-    peer.sendall(b"at last")
-    await wait(range(200, 264))
-    assert transport.read() == b"at last"
-    tries.clear()
-    await wait(range(1, 5))
-    assert tries == [1, 4]
-
-
-@pytest.mark.parametrize("end", [socket.socket.close, reset])
-async def test_an_end_comes_after_what_was_read_ahead(
-    counted: tuple[SocketTransport, socket.socket, Counted], end: Callable[[socket.socket], None]
-) -> None:
-    transport, peer, _ = counted
-    peer.sendall(b"last words")
-    await transport.wait_readable()
-    end(peer)
-    transport.write(b"x")
-    assert transport.read() == b"last words"
-    await transport.wait_readable()
-    assert transport.read() == b""
-
-
-async def test_an_end_is_read_ahead_as_well(counted: tuple[SocketTransport, socket.socket, Counted]) -> None:
-    transport, peer, sock = counted
-    peer.close()
-    await transport.wait_readable()
-    await transport.wait_readable()
-    assert (transport.read(), sock.reads) == (b"", 1)
-
-
-async def test_abort_drops_what_was_read_ahead(counted: tuple[SocketTransport, socket.socket, Counted]) -> None:
-    transport, peer, _ = counted
-    peer.sendall(b"too late")
-    await transport.wait_readable()
-    transport.abort()
-    assert transport.read() == b""
+# How much is asked for.
 
 
 async def test_reads_are_larger_while_they_are_full(pair: tuple[SocketTransport, socket.socket]) -> None:
@@ -775,20 +660,6 @@ async def test_an_end_that_cannot_be_told_leaves_what_has_come(spare_nursery: tr
         assert transport.read() == b"last"
 
 
-async def test_waking_a_stream_ends_both_waits_early(spare_nursery: trio.Nursery) -> None:
-    ours, _ = lockstep_stream_pair()
-    with aborting(StreamTransport(ours, spare_nursery)) as transport:
-        transport.write(b"nobody reads this")
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(transport.wait_readable)
-            nursery.start_soon(transport.drain)
-            await wait_all_tasks_blocked()
-            assert len(nursery.child_tasks) == 2
-            transport.wake()
-        assert transport.unsent == 17
-        assert transport.read() is None
-
-
 async def test_waits_on_a_stream_are_cancelled_without_a_trace(spare_nursery: trio.Nursery) -> None:
     ours, theirs = lockstep_stream_pair()
     with aborting(StreamTransport(ours, spare_nursery)) as transport:
@@ -874,7 +745,6 @@ async def test_abort_wakes_whoever_waits_on_a_stream_and_closes_it(spare_nursery
         await read_all(theirs)
         transport.abort()
         transport.write(b"too late")
-        transport.wake()
         transport.write_eof()
         assert transport.unsent == 0
 

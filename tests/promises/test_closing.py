@@ -158,6 +158,7 @@ async def test_both_close_at_once(carrier: str) -> None:
     with trio.fail_after(10):
         for _ in range(20):
             async with linked(carrier) as (client, server):
+                await trio.testing.wait_all_tasks_blocked(0.001)  # or what opening has left to do could read in between
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(client.aclose, 4001, "client")
                     nursery.start_soon(server.aclose, 4002, "server")

@@ -292,8 +292,7 @@ def test_a_lost_connection_inside_nurseries_of_the_users_is_in_their_groups_alon
             async with scope as websocket, trio.open_nursery() as nursery:
                 nursery.start_soon(nested, websocket, depth - 1)
                 await trio.testing.wait_all_tasks_blocked()
-                websocket._connection.transport.abort()
-                websocket._connection.transport.wake()
+                websocket._connection.connection_lost(OSError("gone"))
                 await trio.sleep_forever()
         error: BaseException = caught.value
         for _ in range(depth):

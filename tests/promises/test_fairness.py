@@ -77,7 +77,8 @@ async def test_a_receiver_that_is_flooded_lets_others_run_at_each_message(carrie
                 turns += victim.turns - before
             trio.lowlevel.remove_instrument(steps)
             nursery.cancel_scope.cancel()
-    assert turns >= (FLOOD - 1) * ROUNDS
+    # Each step of the reader spares one call the pass of the scheduler.
+    assert turns >= (FLOOD - 2 * FLOOD // FRAMES_AT_ONCE - 2) * ROUNDS
     assert FLOOD / 100 < steps.most <= FRAMES_AT_ONCE
 
 

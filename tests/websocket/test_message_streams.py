@@ -16,6 +16,7 @@ import trio_ws
 from tests.connection.memory import transport_pair
 from tests.connection.sides import Peer, end_of, one_side, two_sides
 from trio_ws import CloseInfo, Compression, Limits, ReadyState, WebSocket
+from trio_ws._reactor import Reactor
 from trio_ws._util.nursery import BackgroundNursery
 from trio_ws._websocket.start import ConnectionOptions, Opened, start_websocket
 from trio_ws._wire.deflate import DeflateParameters
@@ -59,7 +60,9 @@ async def compressed_sides(
                 response_headers=Headers([]),
                 rest=b"",
             )
-            sides.append(start_websocket(opened, options, nursery, url="ws://x/", is_client=is_client, shield=True))
+            sides.append(
+                start_websocket(opened, options, Reactor(nursery, shield=True), url="ws://x/", is_client=is_client)
+            )
         try:
             yield sides[0], sides[1]
         finally:

@@ -11,6 +11,7 @@ from trio.testing import MockClock
 import trio_ws
 from tests.connection.memory import MemoryTransport, transport_pair
 from trio_ws import CloseInfo, Compression, Keepalive, Limits, ReadyState, WebSocket
+from trio_ws._reactor import Reactor
 from trio_ws._websocket.start import ConnectionOptions, Opened, start_websocket
 from trio_ws._wire.deflate import DeflateParameters, PerMessageDeflate
 from trio_ws._wire.frames import Opcode, frame_bytes
@@ -56,7 +57,9 @@ def options(
 def begin(
     nursery: trio.Nursery, what: Opened, how: ConnectionOptions, *, is_client: bool = False, shield: bool = False
 ) -> WebSocket:
-    return start_websocket(what, how, nursery, url="wss://example.com/chat", is_client=is_client, shield=shield)
+    return start_websocket(
+        what, how, Reactor(nursery, shield=shield), url="wss://example.com/chat", is_client=is_client
+    )
 
 
 async def test_what_the_handshake_led_to_is_on_the_websocket(autojump_clock: MockClock, nursery: trio.Nursery) -> None:

@@ -195,8 +195,11 @@ async def test_what_can_wait_is_a_checkpoint(autojump_clock: MockClock) -> None:
         with assert_checkpoints():
             await client.send("x")
         await wait_all_tasks_blocked()
+        server.send_nowait("y")
+        await wait_all_tasks_blocked()
         with assert_checkpoints():
             await server.receive()
+            await server.send("z")  # of two calls one passes the scheduler, whatever the reactor did before
         with assert_checkpoints():
             await client.ping()
         with assert_checkpoints():

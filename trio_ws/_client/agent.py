@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .._options import Limits
+    from .._reactor import Reactor
     from .._transport import Transport
     from .._websocket.instrument import Instrument
     from .._wire.handshake import ClientHandshake
@@ -71,7 +72,8 @@ class ConnectRequest:
         limits: what the server may cost us.
         ssl_context: for this connection, in place of the dispatcher's own; None: use that.
         instruments: hooks of the call's, to be told beside the dispatcher's own.
-        nursery: where the tasks of the connection run.
+        nursery: where tasks that the transport needs run.
+        reactor: drives the connection.
         connect_to: the host and the port to connect to, in place of the dispatcher's own and of the URL's; None: those.
         server_hostname: whom TLS expects, in place of the dispatcher's own and of the URL's host; None: those.
         source_address: where to connect from, in place of the dispatcher's own; None: that.
@@ -84,6 +86,7 @@ class ConnectRequest:
     ssl_context: ssl.SSLContext | None
     instruments: tuple[Instrument, ...]
     nursery: trio.Nursery
+    reactor: Reactor
     connect_to: tuple[str, int] | None = None
     server_hostname: str | None = None
     source_address: tuple[str, int] | None = None
@@ -225,7 +228,7 @@ class Agent(Dispatcher):
 
     async def _open_shared(self, pool: Pool, request: ConnectRequest) -> Opened:
         origin = pool.origin(self._pool_key(request))
-        shared = replace(request, nursery=pool.nursery)
+        shared = replace(request, nursery=pool.nursery, reactor=pool.reactor)
         refused: list[Http2Connection] = []
         refusal: StreamReset | None = None
         while len(refused) < MAX_TRIES:
@@ -279,10 +282,10 @@ class Agent(Dispatcher):
         if isinstance(transport, TLSTransport) and transport.alpn != "h2":
             return transport
         connection = Http2Connection(
-            transport, request.limits, self._counts, request.nursery, max_streams=self._max_streams
+            transport, request.limits, self._counts, request.reactor, max_streams=self._max_streams
         )
         try:
-            connection.start(shield=True)
+            connection.start()
             await connection.wait_settled()
         except BaseException:  # cancelled, or the nursery is closed: nothing is left open
             connection.close()

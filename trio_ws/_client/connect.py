@@ -11,6 +11,7 @@ from .._exceptions import HandshakeError, HandshakeRejected, HandshakeTimeout, P
 from .._net.dial import check_address, check_server_hostname, check_ssl_context, start_tls
 from .._net.transport import StreamTransport
 from .._options import Compression, Keepalive, Limits, check_names, defaults_of
+from .._reactor import Reactor
 from .._util.nursery import BackgroundNursery
 from .._util.scopes import scope
 from .._version import PRODUCT
@@ -96,6 +97,7 @@ class _Call:
         if self.server_hostname is not None and not self.url.secure and connect is None:
             raise ValueError(f"server_hostname={self.server_hostname!r} is for wss: {self.url} has no TLS")
         offered = check_protocols(protocols)
+        reactor = Reactor(nursery, shield=shield)
         request = ConnectRequest(
             url=redirects.url,
             handshake=self._next_handshake(redirects, offered),
@@ -103,6 +105,7 @@ class _Call:
             ssl_context=self.ssl_context,
             instruments=self.connection.instruments,
             nursery=nursery,
+            reactor=reactor,
             connect_to=self.connect_to,
             server_hostname=self.server_hostname,
             source_address=self.source_address,
@@ -114,7 +117,7 @@ class _Call:
                 opened = await self._dispatch(request, redirects, offered)
             try:
                 url = str(redirects.url)
-                return start_websocket(opened, self.connection, nursery, url=url, is_client=True, shield=shield)
+                return start_websocket(opened, self.connection, reactor, url=url, is_client=True)
             except RuntimeError:  # the nursery is closed
                 opened.transport.abort()
                 raise

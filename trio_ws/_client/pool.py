@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .._net.http2.connection import Http2Connection
+from .._reactor import Reactor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Hashable
@@ -79,6 +80,7 @@ class Pool:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.nursery = nursery
+        self.reactor = Reactor(nursery, shield=True)
         self._origins: dict[Hashable, Origin] = {}
 
     def origin(self, key: Hashable) -> Origin:

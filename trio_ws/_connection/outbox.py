@@ -2,8 +2,8 @@
 
 Rules:
 
-1. A frame goes to the transport at once when nothing waits before it. What does not go at once waits here, whole, for
-   the *flusher*, a task that lives while there is something to flush and ends when the transport does.
+1. A frame goes to the transport at once when nothing waits before it. What does not go at once waits here, whole,
+   until the transport has sent what it holds and calls :meth:`Outbox.resume_writing`.
 2. One pong waits, the newest (RFC 6455 §5.5.3); it goes before the frames that wait. The Close goes after them, and
    nothing goes after it.
 3. Senders wait in line: one that goes on lets the next one look. One whose message goes in pieces *holds* the line
@@ -22,11 +22,9 @@ from .._util.waiters import Waiters
 from .._wire.frames import LargeFrame, masked_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .._transport import Transport
 
-BATCH_SIZE = 2**16  # bytes that the flusher hands over in one write
+BATCH_SIZE = 2**16  # bytes of frames that go in one write
 
 _NO_FRAMES: deque[bytes | LargeFrame] = deque(maxlen=0)  # shared: a deque takes 760 bytes even when it is empty
 
@@ -37,9 +35,6 @@ class Outbox:
     Args:
         transport: takes the bytes.
         limit: bytes that may wait before senders have to; None: no limit.
-        nursery: where the flusher runs.
-        moved: called when some of what waited has gone, and more waits.
-        flushed: called when everything that waited has gone.
 
     Attributes:
         waiting_since: when what waits began to, or some of it last went.
@@ -47,13 +42,10 @@ class Outbox:
 
     __slots__ = (
         "_close",
-        "_flushed",
         "_flushing",
         "_frames",
         "_let_in",
         "_limit",
-        "_moved",
-        "_nursery",
         "_pong",
         "_senders",
         "_size",
@@ -66,24 +58,14 @@ class Outbox:
         "waiting_since",
     )
 
-    def __init__(
-        self,
-        transport: Transport,
-        limit: int | None,
-        nursery: trio.Nursery,
-        moved: Callable[[], None],
-        flushed: Callable[[], None],
-    ) -> None:
+    def __init__(self, transport: Transport, limit: int | None) -> None:
         self._transport = transport
         self._limit = math.inf if limit is None else limit
-        self._nursery = nursery
-        self._moved = moved
-        self._flushed = flushed
-        self._frames = _NO_FRAMES  # it has its own while the flusher lives
+        self._frames = _NO_FRAMES  # it has its own while something waits
         self._size = 0
         self._pong = b""
         self._close = b""
-        self._flushing = False
+        self._flushing = False  # something waits, here or in the transport
         self._senders = Waiters()
         self._let_in = False  # one has left the line and not run yet, or holds it: nobody may go before it
         self._space = Waiters()
@@ -141,18 +123,16 @@ class Outbox:
         self._senders.unpark_all()
         self._space.unpark_all()
 
-    def look_at_progress(self) -> None:
-        """Note if the peer's system has acknowledged some of what waits since the last call.
+    def look_at_progress(self) -> bool:
+        """Tell whether the peer's system has acknowledged some of what waits since the last call.
 
         The system tells that there is room only when there is much, which can take a slow peer long.
         """
         before, self._unacknowledged = self._unacknowledged, self._transport.unacknowledged
-        if self._unacknowledged < before:
-            self._note_progress()
-
-    def _note_progress(self) -> None:
+        if self._unacknowledged >= before:
+            return False
         self.waiting_since = trio.current_time()
-        self._moved()
+        return True
 
     def write(self, frame: bytes) -> None:
         """Send a frame."""
@@ -164,7 +144,7 @@ class Outbox:
             self.bytes_sent += len(frame)
             self._transport.write(frame)
             if self._transport.unsent:
-                self._see_to_flushing()
+                self._wait_for_transport()
 
     def write_large(self, frame: LargeFrame) -> None:
         """Send a frame that is not to be copied."""
@@ -179,7 +159,7 @@ class Outbox:
         replaces = bool(self._pong)
         if self.buffered:
             self._pong = frame
-            self._see_to_flushing()
+            self._wait_for_transport()
         else:
             self._send(frame)
         return replaces
@@ -188,12 +168,12 @@ class Outbox:
         """Send the Close, after all else."""
         if self.buffered:
             self._close = frame
-            self._see_to_flushing()
+            self._wait_for_transport()
         else:
             self._send(frame)
 
     def flush_now(self, frame: bytes) -> None:
-        """Hand over what waits, and one last frame, if the transport has a use for them: nobody will come to flush."""
+        """Hand over what waits, and one last frame, if the transport has a use for them: the transport ends now."""
         while not self._transport.congested and (data := self._next()):
             self._send(data)
         if frame:
@@ -210,38 +190,30 @@ class Outbox:
             for piece in masked_pieces(data.head, data.payload, data.mask):
                 self._transport.write(piece)
         if self._transport.unsent:
-            self._see_to_flushing()
+            self._wait_for_transport()
 
-    def _see_to_flushing(self) -> None:
+    def _wait_for_transport(self) -> None:
         if not self._flushing:
             self._flushing = True
             self.waiting_since = trio.current_time()
             self._unacknowledged = -math.inf
             self._frames = deque()
             self.calm = False
-            self._nursery.start_soon(self._flush)
 
-    @trio.lowlevel.enable_ki_protection
-    async def _flush(self) -> None:
-        # Shielded: it ends with the transport, which the connection aborts when it is cancelled itself.
-        with trio.CancelScope(shield=True):
-            while True:
-                while not self._transport.unsent and (data := self._next()):
-                    self._send(data)
-                self.let_next_in()
-                if self.has_space:
-                    self._space.unpark_all()
-                waiting = self._transport.unsent
-                if not waiting:
-                    break
-                await self._transport.drain()
-                if self._transport.unsent < waiting and self.buffered:
-                    self._unacknowledged = -math.inf  # or the next look would take this for progress made since
-                    self._note_progress()
-        self._flushing = False
-        self._frames = _NO_FRAMES
+    def resume_writing(self) -> None:
+        """Send what waits, as far as it goes: the transport has sent some of what it held."""
+        if not self._flushing:
+            return
+        self.waiting_since = trio.current_time()
+        self._unacknowledged = -math.inf  # or the next look would take this for progress made since
+        while not self._transport.unsent and (data := self._next()):
+            self._send(data)
+        if not self._transport.unsent:
+            self._flushing = False
+            self._frames = _NO_FRAMES
         self.let_next_in()
-        self._flushed()
+        if self.has_space:
+            self._space.unpark_all()
 
     def _next(self) -> bytes | LargeFrame:
         """Take what goes next: the pong, then frames, many small ones as one, then the Close."""

@@ -1,7 +1,8 @@
 """TLS over any transport: an ``ssl.SSLObject`` between two memory BIOs, so that it stays synchronous.
 
 Nothing of TLS ever waits: :meth:`TLSTransport.write` turns plain bytes into records for the transport below, and
-:meth:`TLSTransport.read` turns records from below into plain bytes. Only the handshake waits, for the peer.
+:meth:`TLSTransport.data_received` turns records from below into plain bytes, which it pushes on. Only the handshake
+waits, for the peer.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from .._transport import Transport
 from .alpn import offered, selected
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Sequence
+
+    from .._reactor import Reactor
+    from .._transport import Receiver
 
 PLAIN_SIZE = 2**14  # what a record holds at most (RFC 8446 §5.1): a read leaves nothing of one
 WRITE_SIZE = 2**17  # of a large payload, encrypted at once
@@ -42,6 +46,8 @@ class TLSTransport(Transport):
         "_held",
         "_incoming",
         "_outgoing",
+        "_receiver",
+        "_told",
         "_unencrypted",
         "_unread",
         "tls",
@@ -61,9 +67,11 @@ class TLSTransport(Transport):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._unencrypted = bytearray()  # plain bytes that TLS 1.2 held up for a renegotiation
-        self._held = trio.lowlevel.ParkingLot()  # who waits for that to end
-        self._unread = False  # the handshake left records for read() to look at
+        self._held = trio.lowlevel.ParkingLot()  # a handshake above waits for that to end
+        self._unread = False  # the handshake left records that nobody has looked at
         self._ended = False
+        self._receiver: Receiver | None = None
+        self._told = False  # the receiver knows of the end
         self._context = context
         self._alpn = alpn if server_side else None  # to be selected from in the handshake
         offering = contextlib.nullcontext() if server_side or alpn is None else offered(context, alpn, server_hostname)
@@ -75,10 +83,6 @@ class TLSTransport(Transport):
     @property
     def ssl_object(self) -> ssl.SSLObject:
         return self.tls
-
-    @property
-    def handover(self) -> bool:  # type: ignore[override]  # as the transport below has it
-        return self._below.handover
 
     @property
     def unsent(self) -> int:
@@ -178,6 +182,86 @@ class TLSTransport(Transport):
         for start in range(first, len(view), WRITE_SIZE):
             self.write(view[start : start + WRITE_SIZE])
 
+    # ---- pushing ----
+
+    def start(self, receiver: Receiver, reactor: Reactor) -> None:
+        self._receiver = receiver
+        self._below.start(self, reactor)
+        if self._unread or self._ended:
+            reactor.call_soon(self, self._push)
+
+    def pause_reading(self) -> None:
+        self._below.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._below.resume_reading()
+
+    def poll(self) -> None:
+        self._below.poll()
+
+    def data_received(self, data: bytes) -> None:
+        """Understand records that came."""
+        if not self._ended:
+            self._incoming.write(data)
+            self._push()
+
+    def eof_received(self) -> None:
+        """Understand that no more records come."""
+        self._incoming.write_eof()
+        self._push()
+
+    def connection_lost(self, error: Exception) -> None:
+        """Understand that the transport below broke, perhaps after the end of input."""
+        if self._told and self._receiver is not None:
+            self._receiver.connection_lost(error)
+        else:
+            self.eof_received()
+
+    def resume_writing(self) -> None:
+        """Let what is above write on."""
+        if self._receiver is not None:
+            self._receiver.resume_writing()
+
+    def peer_ended(self) -> None:
+        """Tell what is above that the peer has ended, behind what is unread."""
+        self.error = self.error or self._below.error
+        if self._receiver is not None:
+            self._receiver.peer_ended()
+
+    def crash(self, error: Exception) -> None:
+        """End because of a bug."""
+        if self._receiver is not None:
+            self._receiver.crash(error)
+
+    def _push(self) -> None:
+        receiver = self._receiver
+        if receiver is None:
+            return
+        plain = self._understand()
+        if plain:
+            receiver.data_received(plain)
+        if self._ended and not self._told and self._receiver is not None:
+            self._told = True
+            if self.error is not None:
+                receiver.connection_lost(self.error)
+            else:
+                receiver.eof_received()
+
+    def _understand(self) -> bytes:
+        """Decrypt the records that came, and send what TLS has to say of its own."""
+        self._unread = False
+        plain = b"" if self._ended else self._decrypt()
+        if self._outgoing.pending:  # alerts, key updates
+            self._below.write(self._outgoing.read())
+        if self._unencrypted:
+            held, self._unencrypted = bytes(self._unencrypted), bytearray()
+            self.write(held)
+            self._held.unpark_all()
+            self.resume_writing()
+        return plain
+
+    # ---- for handshakes ----
+
     async def drain(self) -> None:
         if self._unencrypted and not self._below.unsent:
             await self._held.park()  # only what the peer sends can get this on: read() does
@@ -185,13 +269,10 @@ class TLSTransport(Transport):
             await self._below.drain()
 
     async def wait_readable(self) -> None:
-        with contextlib.suppress(trio.ClosedResourceError):
-            await self.readable()
-
-    def readable(self) -> Awaitable[None]:
         if self._unread or self._ended:
-            return trio.lowlevel.checkpoint()  # noqa: ASYNC105  # handed on
-        return self._below.readable()
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._below.wait_readable()
 
     def read(self) -> bytes | None:
         if self._ended:
@@ -203,15 +284,7 @@ class TLSTransport(Transport):
             self._incoming.write_eof()
         elif not self._unread:
             return None  # all that came was looked at when it came
-        self._unread = False
-        plain = self._decrypt()
-        if self._outgoing.pending:  # reading can make records of its own: alerts, key updates
-            self._below.write(self._outgoing.read())
-        if self._unencrypted:
-            held, self._unencrypted = bytes(self._unencrypted), bytearray()
-            self.write(held)
-            self._held.unpark_all()
-        return plain or (b"" if self._ended else None)
+        return self._understand() or (b"" if self._ended else None)
 
     def _decrypt(self) -> bytes:
         try:
@@ -248,15 +321,12 @@ class TLSTransport(Transport):
         # A peer that ends TCP without ending TLS is common; the WebSocket layer knows whether it was too early.
         self.error = self._below.error or error
 
-    def wake(self) -> None:
-        self._held.unpark_all()
-        self._below.wake()
-
     def write_eof(self) -> None:
         self._end_tls()
         self._below.write_eof()
 
     def abort(self) -> None:
+        self._receiver = None
         self._unencrypted.clear()
         self._held.unpark_all()
         if not self._below.unsent:

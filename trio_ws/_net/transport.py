@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import socket
 import struct
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from .._reactor import HANGUP, WRITE
 from .._transport import Transport
 
 try:
@@ -24,6 +26,9 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from .._reactor import Reactor
+    from .._transport import Receiver
 
 # Bytes that a read asks for: more when all that came, less when less would have done, as room that stays empty costs.
 LEAST_READ = 2**12
@@ -99,40 +104,40 @@ class SocketTransport(Transport):
     """
 
     __slots__ = (
-        "_ahead",
         "_closed",
-        "_fd",
+        "_ending",
         "_later",
         "_local",
-        "_misses",
         "_now",
         "_over",
+        "_reactor",
         "_read_size",
+        "_receiver",
         "_remote",
         "_short_reads",
-        "_skip",
         "_sock",
         "_wide",
+        "fd",
+        "reading_paused",
         "unsent",
     )
 
     unsent: int
 
-    handover = True
-
     def __init__(self, sock: socket.socket, remote: object = None) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._fd = sock.fileno()  # what trio waits for; it would ask the socket each time
+        self.fd = sock.fileno()
+        self._receiver: Receiver | None = None
+        self._reactor: Reactor | None = None
+        self.reading_paused = False
         self._now = _NOTHING  # what a write could not send, not copied
         self._later = bytearray()  # what was written after that
         self.unsent = 0
         self._wide = 0  # small writes for which the system still takes much: UNSENT_OF_LARGE
-        self._ahead: bytes | None = None  # read before read() was called
-        self._misses = 0  # reads in a row that were tried too early
-        self._skip = 0  # waits before one is tried again; then nothing was read ahead
         self._read_size = LEAST_READ
         self._short_reads = 0
+        self._ending = False  # the system has told of the end, behind what is unread
         self._over = False  # the end has been read
         self._closed = False
         self.error = None
@@ -178,6 +183,8 @@ class SocketTransport(Transport):
         if sent < size:
             self._now = memoryview(data)[sent:]
             self.unsent = size - sent
+            if self._reactor is not None:
+                self._reactor.flush_when_writable(self)
 
     def write_large(self, head: bytes, payload: bytes) -> None:
         if self.unsent or self.error is not None or self._closed:
@@ -200,6 +207,8 @@ class SocketTransport(Transport):
             self._now = memoryview(head + payload)[sent:]
         elif self.unsent:
             self._now = memoryview(payload)[sent - len(head) :]
+        if self.unsent and self._reactor is not None:
+            self._reactor.flush_when_writable(self)
 
     def _suit(self, size: int) -> None:
         """Have the system take as much as suits a write of this size."""
@@ -208,50 +217,102 @@ class SocketTransport(Transport):
             with contextlib.suppress(OSError):
                 limit_unsent(self._sock, UNSENT_OF_LARGE if self._wide else UNSENT)
 
+    def _flush(self) -> None:
+        """Send what waits, as much as goes at once."""
+        now, later, self.unsent = self._now, self._later, 0
+        self._now, self._later = _NOTHING, bytearray()
+        self.write(now)
+        if later:
+            self.write(later)
+
+    # ---- pushing ----
+
+    def start(self, receiver: Receiver, reactor: Reactor) -> None:
+        self._receiver, self._reactor = receiver, reactor
+        if self._closed:
+            return
+        reactor.add_socket(self)
+        if self.unsent:
+            reactor.flush_when_writable(self)
+
+    def pause_reading(self) -> None:
+        self.reading_paused = True
+
+    def resume_reading(self) -> None:
+        if self.reading_paused and not self._over:
+            self.reading_paused = False
+            if not self._closed and self._reactor is not None:
+                self._reactor.again(self)  # what came in the pause was told then, and is not told again
+
+    def poll(self) -> None:
+        if not self.reading_paused and not self._closed:
+            self._push()
+
+    def handle_events(self, events: int) -> int:
+        """Flush, and read what came; return how many bytes that was."""
+        if self.unsent and events & (WRITE | HANGUP):
+            waiting = self.unsent
+            self._flush()
+            if self.unsent < waiting and self._receiver is not None:
+                self._receiver.resume_writing()
+        if not events & ~WRITE or self._closed or self._over:
+            return 0
+        if events & HANGUP:
+            self._ending = True
+        if not self.reading_paused:
+            return self._push()
+        if self._ending and self._receiver is not None:
+            if code := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                self.error = OSError(code, os.strerror(code))
+            self._receiver.peer_ended()
+        return 0
+
+    def _push(self) -> int:
+        """Read once, and push what came."""
+        receiver, reactor, size = self._receiver, self._reactor, self._read_size
+        if receiver is None or reactor is None:
+            return 0
+        data = self.read()
+        if data:
+            receiver.data_received(data)
+            # A read that could have been longer has emptied the socket: what comes then is told anew.
+            if (len(data) == size or self._ending) and not self._closed and not self.reading_paused:
+                reactor.again(self)
+            return len(data)
+        if data is not None:
+            self._over = self.reading_paused = True
+            if self.error is not None:
+                receiver.connection_lost(self.error)
+            else:
+                receiver.eof_received()
+        return 0
+
+    def crash(self, error: Exception) -> None:
+        """End because of a bug."""
+        if self._receiver is not None:
+            self._receiver.crash(error)
+
+    # ---- for handshakes ----
+
     async def drain(self) -> None:
         if self._closed or not self.unsent:
             await trio.lowlevel.checkpoint()
             return
-        with contextlib.suppress(trio.ClosedResourceError):  # from wake() or abort()
+        with contextlib.suppress(trio.ClosedResourceError):  # from abort()
             await trio.lowlevel.wait_writable(self._sock)
         if not self._closed:
-            now, later, self.unsent = self._now, self._later, 0
-            self._now, self._later = _NOTHING, bytearray()
-            self.write(now)
-            if later:
-                self.write(later)
+            self._flush()
 
     async def wait_readable(self) -> None:
-        with contextlib.suppress(trio.ClosedResourceError):  # from wake() or abort()
-            await self.readable()
-
-    def readable(self) -> Awaitable[None]:
-        if self._skip and not self._closed:
-            self._skip -= 1
-        elif self._closed or self._has_more():
-            return trio.lowlevel.checkpoint()  # noqa: ASYNC105  # handed on
-        return trio.lowlevel.wait_readable(self._fd)  # noqa: ASYNC105
-
-    def _has_more(self) -> bool:
-        """Read ahead where that is likely to give something, since a wait costs more than three reads.
-
-        One read in vain doubles the waits before the next try, up to 64; one that gives something is tried again.
-        """
-        if self._ahead is None:
-            self._ahead = self.read()
-            if self._ahead is None:
-                self._misses = min(self._misses + 1, 6)
-                self._skip = 2**self._misses
-                return False
-            self._misses = 0
-        return True
+        if self._closed:
+            await trio.lowlevel.checkpoint()
+            return
+        with contextlib.suppress(trio.ClosedResourceError):  # from abort()
+            await trio.lowlevel.wait_readable(self._sock)
 
     def read(self) -> bytes | None:
         if self._closed:
             return b""
-        if self._ahead is not None:
-            data, self._ahead = self._ahead, None
-            return data
         size = self._read_size
         try:
             data = self._sock.recv(size)
@@ -280,10 +341,6 @@ class SocketTransport(Transport):
             self._short_reads = 0
             self._read_size = LEAST_READ
 
-    def wake(self) -> None:
-        if not self._closed:
-            trio.lowlevel.notify_closing(self._sock)
-
     def write_eof(self) -> None:
         if not self._closed:
             with contextlib.suppress(OSError):
@@ -292,6 +349,8 @@ class SocketTransport(Transport):
     def abort(self) -> None:
         if self._closed:
             return
+        if self._reactor is not None:
+            self._reactor.remove_socket(self)
         trio.lowlevel.notify_closing(self._sock)
         if self.unsent:
             # The peer does not read, and no Close can arrive behind what waits. Without this the system would keep its
@@ -306,6 +365,7 @@ class SocketTransport(Transport):
                     if not self._sock.recv(READ_SIZE):
                         break
         self._closed = True
+        self._receiver = None
         self._now, self._later, self.unsent = _NOTHING, bytearray(), 0
         self._sock.close()
 
@@ -313,7 +373,7 @@ class SocketTransport(Transport):
 class StreamTransport(Transport):
     """Any ``trio.abc.Stream``: two tasks move the bytes between the stream and what is synchronous here.
 
-    The tasks are shielded and end by :meth:`abort` only, so that whoever owns the transport can still write a last
+    The tasks are shielded and end by :meth:`abort` only, so that the owner of the transport can still write a last
     frame when it is cancelled itself. ``send_all`` always waits, so that frame gets a few passes of the scheduler,
     which is enough for a stream that has room, and never a time-out.
 
@@ -326,25 +386,35 @@ class StreamTransport(Transport):
         "_arrived",
         "_closed",
         "_end",
+        "_ended",
         "_eof",
         "_moved",
+        "_paused",
+        "_reactor",
+        "_readable",
+        "_receiver",
         "_stream",
         "_taken",
+        "_told",
         "_unsent",
-        "_wake",
         "_work",
     )
 
     def __init__(self, stream: trio.abc.Stream, nursery: trio.Nursery) -> None:
         self._stream = stream
         self.error = None
-        self._arrived: bytes | None = None
+        self._arrived = b""
+        self._ended = False  # nothing more arrives
+        self._told = False  # ... and the receiver knows
         self._unsent = bytearray()
         self._closed = False
         self._eof = False
-        self._wake = trio.lowlevel.ParkingLot()  # who waits for input
-        self._moved = trio.lowlevel.ParkingLot()  # who waits for room
-        self._taken = trio.lowlevel.ParkingLot()  # the receiving task: its chunk was read
+        self._paused = False
+        self._receiver: Receiver | None = None
+        self._reactor: Reactor | None = None
+        self._readable = trio.lowlevel.ParkingLot()  # a handshake waits for input
+        self._moved = trio.lowlevel.ParkingLot()  # a handshake waits for room
+        self._taken = trio.lowlevel.ParkingLot()  # the receiving task waits until its chunk was read or pushed
         self._work = trio.lowlevel.ParkingLot()  # the sending task: there is something to send
         self._end = trio.lowlevel.ParkingLot()  # the task of the two
         nursery.start_soon(self._run)
@@ -370,31 +440,6 @@ class StreamTransport(Transport):
             self._unsent += data
             self._work.unpark_all()
 
-    async def drain(self) -> None:
-        if self._unsent and not self._closed:
-            await self._moved.park()
-        else:
-            await trio.lowlevel.checkpoint()
-
-    async def wait_readable(self) -> None:
-        if self._arrived is None and not self._closed:
-            await self._wake.park()
-        else:
-            await trio.lowlevel.checkpoint()
-
-    def read(self) -> bytes | None:
-        if self._closed:
-            return b""
-        data = self._arrived
-        if data:
-            self._arrived = None if self.error is None else b""
-            self._taken.unpark_all()
-        return data
-
-    def wake(self) -> None:
-        self._wake.unpark_all()
-        self._moved.unpark_all()
-
     def write_eof(self) -> None:
         self._eof = True
         self._work.unpark_all()
@@ -403,9 +448,75 @@ class StreamTransport(Transport):
         if self._closed:
             return
         self._closed = True
-        self.wake()
-        self._work.unpark_all()
-        self._end.unpark_all()
+        self._receiver = None
+        for lot in (self._readable, self._moved, self._work, self._end):
+            lot.unpark_all()
+
+    # ---- pushing ----
+
+    def start(self, receiver: Receiver, reactor: Reactor) -> None:
+        self._receiver, self._reactor = receiver, reactor
+        reactor.call_soon(receiver, self._push)
+
+    def pause_reading(self) -> None:
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        if self._paused:
+            self._paused = False
+            if self._receiver is not None and self._reactor is not None:
+                self._reactor.call_soon(self._receiver, self._push)
+
+    def _push(self) -> None:
+        """Push what has arrived, and the end behind it."""
+        receiver = self._receiver
+        if receiver is None:
+            return
+        if self._arrived and not self._paused:
+            data, self._arrived = self._arrived, b""
+            self._taken.unpark_all()
+            receiver.data_received(data)
+        if not self._ended:
+            return
+        if self._arrived:
+            receiver.peer_ended()
+        elif self.error is not None:  # after the end, too: what waited to be sent is lost
+            receiver.connection_lost(self.error)
+        elif not self._told:
+            self._told = True
+            receiver.eof_received()
+
+    def _push_from_task(self) -> None:
+        receiver = self._receiver
+        self._readable.unpark_all()
+        if receiver is not None:
+            try:
+                self._push()
+            except Exception as error:  # a bug ends this connection, and nothing else
+                receiver.crash(error)
+
+    # ---- for handshakes ----
+
+    async def drain(self) -> None:
+        if self._unsent and not self._closed:
+            await self._moved.park()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def wait_readable(self) -> None:
+        if not (self._arrived or self._ended or self._closed):
+            await self._readable.park()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    def read(self) -> bytes | None:
+        if self._arrived and not self._closed:
+            data, self._arrived = self._arrived, b""
+            self._taken.unpark_all()
+            return data
+        return b"" if self._ended or self._closed else None
+
+    # ---- the tasks ----
 
     @trio.lowlevel.enable_ki_protection
     async def _run(self) -> None:
@@ -428,20 +539,25 @@ class StreamTransport(Transport):
         except Exception as error:
             self.error = error
             self._unsent.clear()
-            if self._arrived is None:
-                self._arrived = b""
-            self.wake()
+            self._moved.unpark_all()
+            self._finish()
+
+    def _finish(self) -> None:
+        """Take note that nothing more arrives."""
+        self._ended = True
+        self._push_from_task()
 
     async def _receive_all(self) -> None:
-        while True:
+        while not self._ended:
             data = bytes(await self._stream.receive_some(READ_SIZE))
-            if self.error is not None:
+            if self._ended:  # sending has failed meanwhile
+                return
+            if not data:
+                self._finish()
                 return
             self._arrived = data
-            self._wake.unpark_all()
-            if not data:
-                return
-            while self._arrived is not None:
+            self._push_from_task()
+            while self._arrived and not self._closed:
                 await self._taken.park()
 
     async def _send_all(self) -> None:
@@ -453,9 +569,10 @@ class StreamTransport(Transport):
             await self._stream.send_all(data)
             del self._unsent[: len(data)]
             self._moved.unpark_all()
+            if self._receiver is not None and self._reactor is not None:
+                self._reactor.call_soon(self._receiver, self._receiver.resume_writing)
         if isinstance(self._stream, trio.abc.HalfCloseableStream):
             await self._stream.send_eof()
-        elif self._arrived is None:
+        elif not self._ended:
             # Only closing tells the peer, so this reads as ended, and the owner closes it.
-            self._arrived = b""
-            self._wake.unpark_all()
+            self._finish()

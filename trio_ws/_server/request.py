@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from .._connection.handover import Handover
     from .._net.exchange import Exchange
+    from .._reactor import Reactor
     from .._websocket.start import ConnectionOptions
     from .._websocket.websocket import WebSocket
     from .._wire.headers import Headers, HeadersLike
@@ -180,10 +180,9 @@ class WebSocketRequest:
         "_answered",
         "_cancelled_on_close",
         "_exchange",
-        "_handover",
-        "_nursery",
         "_options",
         "_protocols",
+        "_reactor",
         "_unanswered",
         "_url",
         "accept_called",
@@ -195,15 +194,13 @@ class WebSocketRequest:
         options: ConnectionOptions,
         protocols: tuple[str, ...],
         accepted: Accepted,
-        nursery: trio.Nursery,
-        handover: Handover,
+        reactor: Reactor,
     ) -> None:
         self._exchange = exchange
         self._options = options
         self._protocols = protocols
         self._accepted = accepted
-        self._nursery = nursery  # where the WebSocket's tasks run; they end with it
-        self._handover = handover
+        self._reactor = reactor
         self._answered = False
         self.accept_called = False
         self._cancelled_on_close: trio.CancelScope | None = None
@@ -251,11 +248,9 @@ class WebSocketRequest:
         websocket = start_websocket(
             opened,
             self._options,
-            self._nursery,
+            self._reactor,
             url=self._url,
             is_client=False,
-            shield=True,
-            handover=self._handover,
         )
         self._accepted.enter(websocket)
         if self._cancelled_on_close is not None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .._connection.handover import Handover
 from .._exceptions import closes_with, is_only_closed
 from .._net.alpn import note_selected
 from .._net.exchange import with_server
@@ -21,6 +20,7 @@ from .._net.http2.connection import Http2Connection
 from .._net.http2.exchange import Http2Exchange, respond
 from .._net.http2.frame_reader import Http2Statistics
 from .._net.tls import TLSTransport
+from .._reactor import Reactor
 from .._util.nursery import BackgroundNursery
 from .._wire.handshake import (
     MalformedRequest,
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .forwarded import TrustedProxies
     from .hosts import Hosts
 
+    ServeStream = Callable[[Http2Stream, Fields | None], Awaitable[None]]
     BeginHttp2 = Callable[[Transport, bytes, float], Awaitable[WebSocketRequest | None]]
 
 logger = logging.getLogger("trio_ws.server")
@@ -91,7 +92,7 @@ class Service:
         counters: counts them, and what came to nothing.
         closing: whether new requests are refused with 503.
         http2: what the connections over HTTP/2 have counted.
-        nursery: where the tasks of WebSockets run; to be set before the first connection comes.
+        nursery: where the reactor runs; to be set before the first connection comes.
     """
 
     nursery: trio.Nursery
@@ -103,13 +104,20 @@ class Service:
         self._policy = RequestPolicy(hosts, options.origins, options.trusted_proxies, secure=secure)
         self._opening: set[trio.CancelScope] = set()
         self._http2_connections: set[Http2Connection] = set()
-        self._handover: Handover | None = None  # of all WebSockets, made for the first
+        self._reactor: Reactor | None = None
         self.websockets = Accepted()
         self.counters = self.websockets.counters
         self.closing = False
         self.http2 = Http2Statistics()
         if options.ssl_context is not None:
             note_selected(options.ssl_context)
+
+    @property
+    def reactor(self) -> Reactor:
+        """Drives all connections; made for the first."""
+        if self._reactor is None:
+            self._reactor = Reactor(self.nursery, shield=True)
+        return self._reactor
 
     def refuse_new(self) -> None:
         """Refuse requests that come, or are coming, with 503; a connection that has brought nothing is closed."""
@@ -238,10 +246,8 @@ class Service:
         return self._make_request(Http1Exchange(transport, request, rest, self._limits, self._options.server_header))
 
     def _make_request(self, exchange: Exchange) -> WebSocketRequest:
-        if self._handover is None:
-            self._handover = Handover(self.nursery)
         return WebSocketRequest(
-            exchange, self._options.connection, self._options.protocols, self.websockets, self.nursery, self._handover
+            exchange, self._options.connection, self._options.protocols, self.websockets, self.reactor
         )
 
     async def _answer_plain(self, transport: Transport, head: RequestHead) -> None:
@@ -292,19 +298,21 @@ class Service:
             if request is not None:
                 await self._handle(request, handler)
 
-        async with BackgroundNursery() as nursery:
-            connection = Http2Connection(transport, self._limits, self.http2, nursery, settle_by=deadline, serve=serve)
-            try:
-                async with BackgroundNursery() as handlers:
-                    self._start_http2(connection, data, handlers)
-                    await connection.wait_done()
-            finally:  # the handlers have ended, and said goodbye if they were cancelled
-                self._http2_connections.discard(connection)
-                connection.close()
+        connection = self._make_http2(transport, deadline, serve)
+        try:
+            async with BackgroundNursery() as handlers:
+                self._start_http2(connection, data, handlers)
+                await connection.wait_done()
+        finally:  # the handlers have ended, and said goodbye if they were cancelled
+            self._http2_connections.discard(connection)
+            connection.close()
+
+    def _make_http2(self, transport: Transport, deadline: float, serve: ServeStream) -> Http2Connection:
+        return Http2Connection(transport, self._limits, self.http2, self.reactor, settle_by=deadline, serve=serve)
 
     def _start_http2(self, connection: Http2Connection, data: bytes, handlers: trio.Nursery) -> None:
         self._http2_connections.add(connection)
-        connection.start(shield=True, data=data, handlers=handlers)
+        connection.start(data=data, handlers=handlers)
         if self.closing:
             connection.drain()
 
@@ -314,7 +322,7 @@ class Service:
         """Begin HTTP/2 for the first WebSocket that is asked for, and return its request; the connection ends with it.
 
         Args:
-            nursery: where the connection's tasks run.
+            nursery: where the handlers of its streams run.
             transport: carries it.
             data: what was read of it already.
             deadline: when the request must have come; None is returned then.
@@ -337,15 +345,16 @@ class Service:
             something.set()
             self._http2_connections.discard(connection)
 
-        connection = Http2Connection(transport, self._limits, self.http2, nursery, settle_by=deadline, serve=serve)
+        connection = self._make_http2(transport, deadline, serve)
         self._start_http2(connection, data, nursery)
         nursery.start_soon(see_the_end)
-        with self._while_opening(deadline):
-            await something.wait()
-        if not taken:
-            connection.close()
-            return None
-        return taken[0]
+        try:
+            with self._while_opening(deadline):
+                await something.wait()
+        finally:
+            if not taken:  # also cancelled: nothing is left open
+                connection.close()
+        return taken[0] if taken else None
 
     async def read_stream(
         self, connection: Http2Connection, stream: Http2Stream, fields: Fields | None

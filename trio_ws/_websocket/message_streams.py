@@ -161,29 +161,18 @@ class IncomingMessage:
         await trio.lowlevel.checkpoint()
         if not connection.has_message and assembler.unclaimed is None and connection.can_receive():
             if start := connection.protocol.stream_next():
-                assembler.begin(start)
-                connection.understand()  # what is held of it
+                connection.begin_in_pieces(start)
             else:
-                await self._wait_for_message()
+                await connection.wait_for_message()
         # No checkpoint from here on: what was there could have been taken by another task.
         if connection.has_message:
             self._incoming = assembler.claim_whole(connection.take())
             connection.let_go(-self._incoming.size)  # it waits again
-        elif assembler.unclaimed is not None and connection.can_receive():
+        elif assembler.unclaimed is not None:
             self._incoming = assembler.claim()
         else:
             raise connection.closed_error()
         return self
-
-    async def _wait_for_message(self) -> None:
-        """Wait until a message is here or has begun, or until nothing comes any more; take nothing."""
-        connection, assembler = self._connection, self._connection.assembler
-        assembler.asking += 1
-        try:
-            await connection.read_until(lambda: connection.has_message or assembler.unclaimed is not None)
-        finally:
-            assembler.asking -= 1
-            connection.protocol.stream_at_most(assembler.asking)
 
     def __aiter__(self) -> Self:
         return self

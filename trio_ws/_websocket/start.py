@@ -1,9 +1,8 @@
-"""From the end of an opening handshake to a WebSocket whose connection is looked after."""
+"""From the end of an opening handshake to a WebSocket."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from .._connection.connection import Connection
@@ -16,10 +15,8 @@ from .websocket import WebSocket
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import trio
-
-    from .._connection.handover import Handover
     from .._options import Compression, Keepalive, Limits
+    from .._reactor import Reactor
     from .._transport import Transport
     from .._wire.handshake import Agreement
     from .._wire.headers import Headers
@@ -46,9 +43,6 @@ class Opened(NamedTuple):
     response_headers: Headers
     rest: bytes
     instruments: tuple[Instrument, ...] = ()
-
-
-_TASK = "trio_ws._connection.attendant.Attendant.attend"  # given, or each task would have a text of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,20 +93,15 @@ def check_shared_keywords(options: SharedKeywords) -> ConnectionOptions:
 def start_websocket(
     opened: Opened,
     options: ConnectionOptions,
-    nursery: trio.Nursery,
+    reactor: Reactor,
     *,
     url: str,
     is_client: bool,
-    shield: bool,
-    handover: Handover | None = None,
 ) -> WebSocket:
-    """Make the WebSocket and start what looks after its connection.
+    """Make the WebSocket, which this reactor drives from now on.
 
-    Args:
-        nursery: where the connection's tasks run.
-        shield: whether they live on when the nursery is cancelled, until the WebSocket is closed: for a WebSocket
-            whose block closes it in any case.
-        handover: the clock that the connection shares with others; None: it has its own.
+    Raises:
+        RuntimeError: the reactor's nursery is closed.
     """
     deflate = None
     if opened.agreement.deflate is not None and options.compression is not None:
@@ -122,12 +111,11 @@ def start_websocket(
     connection = Connection(
         opened.transport,
         protocol,
+        reactor,
         is_client=is_client,
         limits=options.limits,
         keepalive=options.keepalive,
         close_timeout=options.close_timeout,
-        nursery=nursery,
-        handover=handover,
     )
     websocket = WebSocket(
         connection,
@@ -140,5 +128,4 @@ def start_websocket(
     )
     for headers in (opened.request_headers, opened.response_headers):
         headers.pack()
-    nursery.start_soon(partial(connection.attendant.attend, shield=shield), name=_TASK)
     return websocket

@@ -91,7 +91,10 @@ class WebSocket(WebSocketBase, trio.abc.Channel[str | bytes]):
             await connection.wait_to_send()
         connection.send(value, compress)
         del value  # or each of many tasks would hold a message while the others run, in memory that leaves the caches
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        if connection.reader_ran:  # others have run since the last call that passed the scheduler
+            connection.reader_ran = False
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     def send_nowait(self, value: Message, *, compress: bool | None = None) -> None:
         """Send one message if there is room for it: :meth:`send` without waiting.

@@ -144,7 +144,10 @@ class _Writable(trio.abc.SendChannel[str | bytes]):
         except ConnectionClosedOK as error:  # an end of what is received, but a sender is broken by it
             raise ConnectionClosedError(error.received, error.sent) from None
         del value
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        if self._connection.reader_ran:  # as in WebSocket.send()
+            self._connection.reader_ran = False
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def aclose(self) -> None:
         self._closed = True

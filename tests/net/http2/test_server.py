@@ -359,6 +359,7 @@ async def test_http2_that_begins_at_the_very_end_is_told_to_go(autojump_clock: M
     service = Service(_check_options())
     service.closing = True
     async with trio.open_nursery() as nursery:
+        service.nursery = nursery
         nursery.start_soon(service._serve_http2, echo, StreamTransport(ours, nursery), PREFACE, 10)
         assert await peer.goaway_code() == 0
 
@@ -404,7 +405,7 @@ async def test_a_server_that_is_cancelled_says_1001_to_every_stream() -> None:
     assert codes == [1001] * 20
 
 
-@pytest.mark.parametrize("where", ["http2.receiver.Receiver.take_data", "http2.read_turn.Reading.attend"])
+@pytest.mark.parametrize("where", ["http2.receiver.Receiver.take_data", "http2.connection.Http2Connection._take"])
 async def test_a_crash_of_ours_ends_the_connection_and_is_logged(
     where: str, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

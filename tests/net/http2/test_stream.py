@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from trio_ws._net.http2.frame_reader import Http2ConnectionError, error_name
-from trio_ws._net.http2.read_turn import Reading
 from trio_ws._net.http2.receive_window import ReceiveWindow
 from trio_ws._net.http2.stream import Http2Stream, StreamReset
 
@@ -31,8 +28,7 @@ class Recorder:
     def __init__(self) -> None:
         self.log: list[object] = []
         self.takes = True
-        nothing = cast("Any", None)  # the connection's own task reads, so it is not asked for
-        self.reading = Reading(nothing, nothing, nothing, nothing, nothing)
+        self.woken = 0
 
     def send_now(self, stream: Http2Stream, data: bytes) -> bool:
         if self.takes:
@@ -80,7 +76,7 @@ async def test_every_wait_is_a_checkpoint() -> None:
     assert stream.read() is None
 
 
-async def test_wake_wakes_whoever_waits(nursery: trio.Nursery) -> None:
+async def test_an_abort_wakes_whoever_waits(nursery: trio.Nursery) -> None:
     stream, recorder = make()
     recorder.takes = False
     stream.write(b"x")
@@ -88,7 +84,7 @@ async def test_wake_wakes_whoever_waits(nursery: trio.Nursery) -> None:
         nursery.start_soon(wait)
     await wait_all_tasks_blocked()
     assert len(nursery.child_tasks) == 2
-    stream.wake()
+    stream.abort()
     await wait_all_tasks_blocked()
     assert not nursery.child_tasks
 

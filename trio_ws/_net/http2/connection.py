@@ -4,13 +4,14 @@ Theory of operation:
 
 1. All is synchronous. What comes from below goes through the :class:`FrameReader`, which counts, to the
    :class:`Receiver`, which understands; what a stream writes goes down at once as far as windows and the transport
-   allow, and else in its turn
-   (:class:`Sender`). Only who has the turn to read waits for input, :meth:`_run` or the task of a stream
-   (:class:`Reading`), and one task for room below while there is none.
+   allow, and else in its turn (:class:`Sender`). A reactor drives the transport below and keeps the time; the
+   connection has no task.
 2. What a step of reading makes goes down in one write, at its end: ``_stepping`` holds it back until then.
 3. What breaks the connection ends it, with a GOAWAY, and every stream on it: they read as ended, and their ``error``
    says why. :meth:`_end` runs once, and is the only way out.
-4. A stream of the peer's takes a place until both directions have ended (RFC 9113 §5.1.2). Its handler may run longer:
+4. When a step brings something to several streams, their applications answer together: what streams write is held back
+   for two passes of the scheduler, in which all of them run, and goes in one write, or in several if it is much.
+5. A stream of the peer's takes a place until both directions have ended (RFC 9113 §5.1.2). Its handler may run longer:
    :class:`Handlers` bounds those.
 """
 
@@ -23,11 +24,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from ..._reactor import INPUT_PASSES
 from ..._wire.handshake import content_length
 from .frame_reader import DATA, END_STREAM, ErrorCode, FrameReader, Http2ConnectionError, allowed
 from .h2_adapter import LAST_STREAM, H2Adapter
 from .handlers import Handlers
-from .read_turn import Reading
 from .receiver import Receiver, goaway, window_update
 from .round_trip import RoundTrip
 from .sender import Sender
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ..._options import Limits
+    from ..._reactor import Reactor, Timer
     from ..._transport import Transport
     from .frame_reader import Http2Statistics
     from .h2_adapter import Fields
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_ws.http2")
 
 FRAMES_AT_ONCE = 256  # no step understands more without letting others run
+PASSES = 2  # of the scheduler, which runs the tasks of one pass in any order: after two all have run that were woken
 SILENCE = 5.0  # seconds after which a peer that gets a request is asked whether it is there
 PATIENCE = 1.0  # seconds for the answer; on a long path so many round trips
 _ROUND_TRIPS = 4
@@ -57,7 +60,7 @@ class Http2Connection:
         below: carries the bytes.
         limits: what the peer may cost us.
         counts: where it is counted.
-        nursery: where the connection's tasks run.
+        reactor: drives the transport and keeps the time.
         settle_by: when the peer's SETTINGS must have come.
         serve: what a server does with each stream that is opened, and with its headers, None if they are larger than
             allowed; None: this is a client.
@@ -69,7 +72,7 @@ class Http2Connection:
         error: what ended it, if it was no orderly end.
         draining: whether no more streams are opened; the connection ends with its last one.
         heard_at: when the last byte came.
-        reading: who reads.
+        woken: streams that the step of now has brought something.
         send_now: sends what a stream writes, if that can go at once; tells whether it could.
         refund: notes that small DATA frames were read.
     """
@@ -79,7 +82,7 @@ class Http2Connection:
         below: Transport,
         limits: Limits,
         counts: Http2Statistics,
-        nursery: trio.Nursery,
+        reactor: Reactor,
         *,
         settle_by: float = math.inf,
         serve: Callable[[Http2Stream, Fields | None], Awaitable[None]] | None = None,
@@ -88,23 +91,24 @@ class Http2Connection:
         is_client = serve is None
         self._below = below
         self._limits = limits
-        self._nursery = nursery
+        self._reactor = reactor
+        self._timer: Timer | None = None
         self._settle_by = settle_by
         self._max_streams = max_streams
         self._frame_reader = FrameReader(limits, counts, is_client=is_client)
         self._h2 = H2Adapter(limits, is_client=is_client)
-        self._sender = Sender(below, self._frame_reader, limits, trio.current_time, self._see_to_sending)
+        self._sender = Sender(below, self._frame_reader, limits, trio.current_time)
         self._sender.control(self._h2.take())  # the preface
         self._receiver = Receiver(limits, self._frame_reader, self._h2, self._sender, self, is_client=is_client)
         self._streams = self._receiver.streams
-        self.reading = Reading(below, self._sender, self._read, self._release, self._hurry_by)
-        self._scope = trio.CancelScope()
+        self._clock = trio.lowlevel.current_clock().current_time  # trio.current_time() looks for it each time
+        self._more = False  # more whole frames wait than a step may understand
+        self._input_over = False
+        self.woken = 0
         self._settled = trio.Event()
         self._done = trio.Event()
-        self._sent = trio.lowlevel.ParkingLot()
         self._opened = 0
         self._stepping = False
-        self._sending = False
         self._goaway: StreamReset | None = None  # the peer's, if it says that something is wrong
         self._round_trip = RoundTrip()
         self._heard_by = math.inf  # when something must have come, or requests are not answered here
@@ -120,57 +124,42 @@ class Http2Connection:
 
     # ---- its life ----
 
-    def start(self, *, shield: bool, data: bytes = b"", handlers: trio.Nursery | None = None) -> None:
+    def start(self, *, data: bytes = b"", handlers: trio.Nursery | None = None) -> None:
         """Begin; call it once.
 
         Args:
-            shield: live on when the nursery is cancelled, until :meth:`close` or the last stream.
             data: what was read from the transport already.
-            handlers: where ``serve`` runs; None: in the connection's nursery.
+            handlers: where ``serve`` runs, on a server.
         """
-        if self._handlers is not None:
-            self._handlers.nursery = handlers or self._nursery
+        self._reactor.add(self)
+        if self._handlers is not None and handlers is not None:
+            self._handlers.nursery = handlers
         self.counts.connections_opened += 1
         self.counts.connections_open += 1
-        self._nursery.start_soon(self._run, shield)
         self._round_trip.ask(trio.current_time())  # by SETTINGS, which go now
+        self._below.start(self, self._reactor)
         self._flush()
+        self._hurry()
         if data:
-            self._take(data)
+            self.data_received(data)
 
-    @trio.lowlevel.enable_ki_protection
-    async def _run(self, shield: bool) -> None:
-        try:
-            with trio.CancelScope(shield=shield):
-                await self._attend()
-            with trio.move_on_after(self._limits.close_linger):
-                while self._sending:
-                    await self._sent.park()
-        finally:
-            self.close()
-
-    async def _attend(self) -> None:
-        try:
-            while not self.ended:
-                deadline = min(self._next_deadline(), self.reading.look_at_clock())
-                with trio.CancelScope(deadline=deadline) as self._scope:
-                    while not self.ended:
-                        await self.reading.attend()
-                if trio.current_time() >= self._next_deadline():
-                    await self.reading.look_at_input()
-                self._look_at_clock()
-        # A bug of ours or of a library's ends this connection, and nothing else.
-        except Exception as error:
-            self._crash(error)
-
-    def _crash(self, error: Exception) -> None:
+    def crash(self, error: Exception) -> None:
+        """End because of a bug, of this library or of another: it ends this connection, and nothing else."""
         logger.error("internal error on a connection to %.256r", self.remote_address, exc_info=error)
         self._end(ErrorCode.INTERNAL_ERROR, error)
 
     def close(self) -> None:
         """End at once: GOAWAY if that can go without waiting, then the transport; harmless when repeated."""
         self._end(ErrorCode.NO_ERROR, None)
+        self._drop_transport()
+
+    abandon = close
+
+    def _drop_transport(self) -> None:
         self._below.abort()
+        self._reactor.remove(self)
+        if self._timer is not None:
+            self._timer.cancel()
 
     def drain(self) -> None:
         """Let no more streams be opened, tell the peer, and end with the last one."""
@@ -198,16 +187,20 @@ class Http2Connection:
         self.error = error or self._goaway
         self.counts.connections_open -= 1
         self._sender.control(goaway(code, self._h2.newest_of_peer, str(error or "")))
-        with contextlib.suppress(Http2ConnectionError):  # it is ending already
+        with contextlib.suppress(Exception):  # it is ending already, and a bug in here may be why
             self._sender.flush()
         reason = self._below.error or self.error or StreamReset(code, "the connection has ended")
-        for stream in self._streams.values():
+        for stream in tuple(self._streams.values()):  # they go as they fail
             stream.fail(reason)
         if self._handlers is not None:
             self._handlers.drop_waiting()
         self._settled.set()
         self._see_whether_done()
-        self._scope.cancel()
+        if self._below.unsent:
+            self._set_timer(self._clock() + self._limits.close_linger)
+            self._reactor.unshield(self)
+        else:
+            self._drop_transport()
 
     def _see_whether_done(self) -> None:
         if self.ended and not self._running:
@@ -231,9 +224,21 @@ class Http2Connection:
         return deadline
 
     def _look_at_clock(self) -> None:
-        now = trio.current_time()
-        if self.ended or now < self._next_deadline():
-            return
+        self._timer = None
+        if self.ended:
+            self._drop_transport()
+        elif self._next_deadline() > self._clock():
+            self._hurry()
+        else:
+            # The process may have stood still, and the peer said meanwhile what is waited for.
+            self._reactor.call_after(INPUT_PASSES, self, self._end_if_overdue)
+
+    def _end_if_overdue(self) -> None:
+        if not self.ended and self._next_deadline() <= self._clock():
+            self._pass_deadline(self._clock())
+        self._hurry()
+
+    def _pass_deadline(self, now: float) -> None:
         if now >= self._settle_by:
             self._fail(Http2ConnectionError(ErrorCode.SETTINGS_TIMEOUT, "no SETTINGS came in time"))
         elif now >= self._heard_by:
@@ -253,11 +258,15 @@ class Http2Connection:
 
     def _hurry(self) -> None:
         """Have the clock looked at in time: something has begun that is limited."""
-        self._hurry_by(self._next_deadline())
+        if not self.ended:
+            self._set_timer(self._next_deadline())
 
-    def _hurry_by(self, deadline: float) -> None:
-        if deadline < self._scope.deadline:
-            self._scope.deadline = deadline
+    def _set_timer(self, deadline: float) -> None:
+        if deadline == math.inf or (self._timer is not None and self._timer.deadline <= deadline):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._reactor.call_at(deadline, self, self._look_at_clock)
 
     @property
     def _running(self) -> int:
@@ -277,29 +286,61 @@ class Http2Connection:
 
     # ---- reading ----
 
-    def _read(self) -> None:
-        """Understand what is here."""
+    def data_received(self, data: bytes) -> None:
+        """Understand bytes that came."""
         if self.ended:
             return
-        try:
-            if self.reading.more:
-                self._take(b"")
-            elif data := self._below.read():
-                self._take(data)
-            elif data is not None:
+        self.woken = 0
+        self._take(data)
+        if self.woken > 1 and not self._sender.holding:
+            self._sender.holding = True
+            self._reactor.call_after(PASSES, self, self._release)
+        if self._more:
+            self._below.pause_reading()
+            self._reactor.call_soon(self, self._go_on)
+
+    def _release(self) -> None:
+        """Send what was held back."""
+        self._sender.holding = False
+        self._flush()
+
+    def _go_on(self) -> None:
+        """Understand what one step could not."""
+        self.data_received(b"")
+        if not self._more:
+            self._below.resume_reading()
+            if self._input_over:
                 self._end(ErrorCode.NO_ERROR, self._below.error)
-        # As in _attend(): this may be the task of a stream, and a bug is not its fault.
-        except Exception as error:
-            self._crash(error)
+
+    def eof_received(self) -> None:
+        """Understand that the peer sends nothing more."""
+        self._input_over = True
+        if not self._more:
+            self._end(ErrorCode.NO_ERROR, self._below.error)
+
+    def connection_lost(self, error: Exception) -> None:
+        """Understand that the transport broke."""
+        self.eof_received()
+
+    def peer_ended(self) -> None:
+        """Nothing to do: reading is paused for one step only."""
+
+    def resume_writing(self) -> None:
+        """Send on: the transport below has sent some of what it held."""
+        if not self.ended:
+            self._flush()
+            self._sender.congested = self._below.unsent > 0
+        elif not self._below.unsent:
+            self._drop_transport()
 
     def _take(self, data: bytes) -> None:
         self._stepping = True
         next_frame, take_data = self._frame_reader.next_frame, self._receiver.take_data
         try:
             if data:
-                self.heard_at = self.reading.clock()
+                self.heard_at = self._clock()
                 self._frame_reader.feed(data, self.heard_at)
-            self.reading.more = False
+            self._more = False
             for _ in range(FRAMES_AT_ONCE):
                 frame = next_frame()
                 if frame is None or self.ended:
@@ -309,7 +350,7 @@ class Http2Connection:
                 else:
                     self._receiver.understand(frame)
             else:
-                self.reading.more = True
+                self._more = True
         except Http2ConnectionError as breach:
             self._fail(breach)
         finally:
@@ -509,7 +550,7 @@ class Http2Connection:
 
     def give_back(self, stream: Http2Stream, unread: int) -> None:
         """Let the peer send more on a stream, of whose bytes so many wait for the application."""
-        now = self.reading.clock()
+        now = self._clock()
         increment = self._receiver.windows.update_stream(stream.receive_window, unread, now)
         self._sender.control(window_update(stream.id, increment))
         if stream.receive_window.can_grow and self._round_trip.is_stale(now):
@@ -551,23 +592,3 @@ class Http2Connection:
             self._fail(breach)
         if self._sender.stalled:
             self._hurry()
-
-    def _release(self) -> None:
-        self._sender.holding = False
-        self._flush()
-
-    def _see_to_sending(self) -> None:
-        if self.ended:  # the nursery may have ended too
-            return
-        self._sending = True
-        self._nursery.start_soon(self._keep_sending)
-
-    @trio.lowlevel.enable_ki_protection
-    async def _keep_sending(self) -> None:
-        # Shielded: it ends with the transport, which _run() aborts.
-        with trio.CancelScope(shield=True):
-            while self._below.unsent:
-                await self._below.drain()
-                self._flush()
-        self._sending = self._sender.congested = False
-        self._sent.unpark_all()

@@ -188,9 +188,10 @@ class Receiver:
         if size < SMALL_DATA and not stream.receive_window.grown:
             cost = SMALL_DATA - size
             self._frame_reader.charge_small_data(cost)
-        stream.arrive(data, size, cost)
-        if flags & END_STREAM:
-            self._end_remotely(stream)
+        ended = bool(flags & END_STREAM)
+        # The end is noted before what the stream does about it.
+        if not ended or self._note_remote_end(stream):
+            stream.arrive(data, size, cost, ended=ended)
 
     def _on_ill_data(self, stream: Http2Stream | None, stream_id: int, size: int) -> None:
         """Take DATA that must not come, or that came too late."""
@@ -242,12 +243,17 @@ class Receiver:
                 del self._ended_by_client[next(iter(self._ended_by_client))]
 
     def _end_remotely(self, stream: Http2Stream) -> None:
+        if self._note_remote_end(stream):
+            stream.finish()
+
+    def _note_remote_end(self, stream: Http2Stream) -> bool:
+        """Note that the peer ends its direction; False: it must not yet, and the stream was reset."""
         if stream.content_left:
             self.reset(stream, ErrorCode.PROTOCOL_ERROR, "less DATA than its Content-Length", by_peer=True)
-            return
+            return False
         self._note_end(stream.id)
         self._h2.receive_end(stream.id)
-        stream.finish()
+        return True
 
     def _on_window_update(self, frame: Frame) -> None:
         if len(frame.payload) != _LONG.size:
@@ -371,8 +377,8 @@ class Receiver:
         last, code = _LONG.unpack_from(frame.payload)[0] & MAX_WINDOW, _LONG.unpack_from(frame.payload, 4)[0]
         self._frame_reader.count_control()
         if self._is_client:
-            for stream in self.streams.values():
-                # Whoever ends a connection for an error answers no more (RFC 9113 §5.4.1).
+            for stream in tuple(self.streams.values()):  # they go as they fail
+                # A peer that ends a connection for an error answers no more (RFC 9113 §5.4.1).
                 if stream.id > last or (code == ErrorCode.HTTP_1_1_REQUIRED and stream.awaits_answer):
                     self._sender.forget(stream)
                     stream.fail(StreamReset(code, "the server goes away", retryable=True))

@@ -41,13 +41,12 @@ class Sender:
         frame_reader: is told what our DATA allows the peer to send.
         limits: what a peer may cost us.
         clock: tells the time.
-        see_to_sending: called when the transport below has not taken all.
 
     Attributes:
         window: bytes that we may send on the connection.
         stalled: streams that have no window, and since when.
         holding: whether what is written waits for the next :meth:`flush`, to go with more.
-        congested: whether what is below may not have taken all; whoever sees to sending says that it has.
+        congested: whether the transport below may not have taken all.
     """
 
     __slots__ = (
@@ -59,7 +58,6 @@ class Sender:
         "_held",
         "_held_size",
         "_limits",
-        "_see_to_sending",
         "_turns",
         "congested",
         "holding",
@@ -73,13 +71,11 @@ class Sender:
         frame_reader: FrameReader,
         limits: Limits,
         clock: Callable[[], float],
-        see_to_sending: Callable[[], None],
     ) -> None:
         self._below = below
         self._frame_reader = frame_reader
         self._limits = limits
         self._clock = clock
-        self._see_to_sending = see_to_sending
         self._control: list[bytes] = []
         self._flushing = False
         self._turns: deque[Http2Stream] = deque()
@@ -129,9 +125,8 @@ class Sender:
             self._hold(wire)
             return True
         self._below.write(wire)  # as _write(): this is the hot path
-        if not self.congested and self._below.unsent:
+        if self._below.unsent:
             self.congested = True
-            self._see_to_sending()
         return True
 
     def _hold(self, wire: bytes) -> None:
@@ -142,9 +137,8 @@ class Sender:
 
     def _write(self, data: bytes) -> None:
         self._below.write(data)
-        if not self.congested and self._below.unsent:
+        if self._below.unsent:
             self.congested = True
-            self._see_to_sending()
 
     def queue(self, stream: Http2Stream) -> None:
         """Give a stream its turn, if it has none and can send."""

@@ -1,6 +1,6 @@
 """One stream of an HTTP/2 connection as a transport: the WebSocket over it does not know what carries it.
 
-What a stream needs of its connection is :class:`Carrier`; everything here is synchronous but the waiting.
+What a stream needs of its connection is :class:`Carrier`. Everything here is synchronous but the waiting of handshakes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from .frame_reader import SMALL_DATA, ErrorCode, error_name
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
-    from .read_turn import Reading
+    from ..._reactor import Reactor
+    from ..._transport import Receiver
     from .receive_window import ReceiveWindow
 
     Fields = list[tuple[str, str]]
@@ -65,8 +66,8 @@ class StreamReset(Exception):
 class Carrier(Protocol):
     """What a stream needs of its connection."""
 
-    @property
-    def reading(self) -> Reading: ...
+    woken: int
+
     @property
     def local_address(self) -> object: ...
     @property
@@ -119,16 +120,18 @@ class Http2Stream(Transport):
         "_connection",
         "_eof",
         "_moved",
-        "_notice",
-        "_reading",
+        "_notified",
+        "_paused",
+        "_reactor",
+        "_readable",
+        "_receiver",
         "_small_data",
+        "_told",
         "_unread",
-        "_wake",
         "answered",
         "answers",
         "awaits_answer",
         "content_left",
-        "has_input",
         "id",
         "local_ended",
         "opened_at",
@@ -139,12 +142,10 @@ class Http2Stream(Transport):
         "waits_for_turn",
     )
 
-    handover = True
     multiplexed = True
 
     def __init__(self, connection: Carrier, number: int, *, send_window: int, receive_window: ReceiveWindow) -> None:
         self._connection = connection
-        self._reading = connection.reading
         self._client: object = None
         self.error = None
         self.id = number
@@ -159,16 +160,19 @@ class Http2Stream(Transport):
         self.content_left: int | None = None
         self.local_ended = False
         self.remote_ended = False
-        self.has_input = False
-        self._arrived: list[bytes | bytearray] = []
-        self._unread = 0  # bytes
+        self._arrived: list[bytes | bytearray] = []  # in a handshake, or while reading is paused
+        self._unread = 0  # bytes of these
         self._small_data = 0  # what small frames cost that nobody has read
         self._eof = False
         self._closed = False
-        self._notice: Callable[[], None] | None = None
+        self._receiver: Receiver | None = None
+        self._reactor: Reactor | None = None
+        self._paused = False
+        self._told = False  # the receiver knows of the end
+        self._notified = False  # the receiver will be told that there is room
         self._closers = trio.lowlevel.ParkingLot()
-        self._wake = trio.lowlevel.ParkingLot()
-        self._moved = trio.lowlevel.ParkingLot()
+        self._readable = trio.lowlevel.ParkingLot()  # a handshake waits for input
+        self._moved = trio.lowlevel.ParkingLot()  # a handshake waits for room
 
     # ---- what the WebSocket does ----
 
@@ -218,30 +222,71 @@ class Http2Stream(Transport):
         self._eof = True
         self._connection.send_last(self, data)
 
+    def start(self, receiver: Receiver, reactor: Reactor) -> None:
+        self._receiver, self._reactor = receiver, reactor
+        if self._arrived or self.remote_ended:
+            reactor.call_soon(receiver, self._push_held)
+
+    def pause_reading(self) -> None:
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        self._paused = False
+        if (self._arrived or self.remote_ended) and self._receiver is not None and self._reactor is not None:
+            self._reactor.call_soon(self._receiver, self._push_held)
+
+    def _push_held(self) -> None:
+        if self._receiver is not None and not self._paused:
+            if data := self._take_arrived():
+                self._receiver.data_received(data)
+            self._push_end()
+
+    def _push_end(self) -> None:
+        """Tell the receiver of the end, if that has come and all before it was pushed."""
+        receiver = self._receiver
+        if receiver is None or not self.remote_ended:
+            return
+        if self._arrived:
+            receiver.peer_ended()
+        elif self.error is not None:  # after END_STREAM too: what waits to be sent is lost
+            receiver.connection_lost(self.error)
+        elif not self._told:
+            self._told = True
+            receiver.eof_received()
+
+    def _take_arrived(self) -> bytes:
+        data = b"".join(self._arrived)
+        self._arrived.clear()
+        self._unread = 0
+        self._refund()
+        return data
+
+    def _refund(self) -> None:
+        """Let small frames cost nothing any more: their bytes were read."""
+        if self._small_data:
+            self._connection.refund(self._small_data)
+            self._small_data = 0
+
+    # ---- for handshakes ----
+
     async def drain(self) -> None:
         if self.outgoing and not self._closed:
-            await self._reading.wait_for_room(self._moved)
+            await self._moved.park()
         else:
             await trio.lowlevel.checkpoint()
 
     async def wait_readable(self) -> None:
-        await self.readable()
-
-    def readable(self) -> Awaitable[None]:
-        if self.has_input:
-            return trio.lowlevel.checkpoint()  # noqa: ASYNC105  # handed on
-        return self._reading.wait_for_input(self._wake)
+        if self._arrived or self.remote_ended or self._closed:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._readable.park()
 
     def read(self) -> bytes | None:
         if self._arrived:
-            chunks, self._arrived = self._arrived, []
-            self.has_input = self.remote_ended
-            self._unread = 0
-            if self._small_data:
-                self._connection.refund(self._small_data)
-                self._small_data = 0
-            return bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
+            return self._take_arrived()
         return b"" if self.remote_ended or self._closed else None
+
+    # ---- what only a multiplexed transport has ----
 
     def give_back(self, waiting: int = 0) -> int:
         window, unread = self.receive_window, self._unread
@@ -250,13 +295,6 @@ class Http2Stream(Transport):
             self._connection.give_back(self, unread + waiting)
             room = window.update_at - window.available - unread
         return room
-
-    def watch(self, notice: Callable[[], None]) -> None:
-        self._notice = notice
-
-    def wake(self) -> None:
-        self._reading.wake(self._wake)
-        self._reading.let_go(self._moved)
 
     def write_eof(self) -> None:
         if self._eof or self._closed or self.error is not None:
@@ -267,14 +305,14 @@ class Http2Stream(Transport):
     def abort(self) -> None:
         if self._closed:
             return
-        self._closed = self.has_input = True
-        self._notice = None
+        self._closed = True
+        self._receiver = None
         self.outgoing.clear()
         self._connection.drop(self)
         self._arrived.clear()
         self._connection.refund(self._small_data)
-        self.wake()
-        self._closers.unpark_all()
+        for lot in (self._readable, self._moved, self._closers):
+            lot.unpark_all()
 
     async def wait_closed(self) -> None:
         """Wait, whatever is cancelled, until :meth:`abort`: whoever has the stream always comes to that."""
@@ -293,33 +331,52 @@ class Http2Stream(Transport):
         """Give the next bytes to send, which go now."""
         data = bytes(self.outgoing[:size])
         del self.outgoing[:size]
-        self._reading.let_go(self._moved)
+        self._moved.unpark_all()
+        if self._receiver is not None and self._reactor is not None and not self._notified:
+            # Not now: what the receiver writes must not overtake this.
+            self._notified = True
+            self._reactor.call_soon(self._receiver, self._notify_of_room)
         self._end_if_sent()
         return data
+
+    def _notify_of_room(self) -> None:
+        self._notified = False
+        if self._receiver is not None:
+            self._receiver.resume_writing()
 
     def _end_if_sent(self) -> None:
         if self._eof and not self.outgoing and not self.local_ended:
             self._connection.end(self)
 
-    def arrive(self, data: bytes, size: int, small_data: int) -> None:
+    def arrive(self, data: bytes, size: int, small_data: int, *, ended: bool = False) -> None:
         """Take bytes that came.
 
         Args:
             data: without the padding.
             size: with it.
             small_data: what a small frame costs until it is read.
+            ended: whether END_STREAM came with them.
         """
+        self.remote_ended = ended
         self.receive_window.available -= size
         self._small_data += small_data
-        if data:
-            self._unread += len(data)
-            if len(data) < SMALL_DATA and self._arrived:
-                self._join_last(data)
-            else:
-                self._arrived.append(data)
-            if not self.has_input:
-                self.has_input = True
-                self._tell()
+        receiver = self._receiver
+        if data and (receiver is None or self._paused or self._arrived):  # held bytes are pushed soon, and go first
+            self._hold(data)
+        elif data and receiver is not None:
+            self._refund()
+            try:
+                receiver.data_received(data)
+            except Exception as error:  # a bug ends this stream, and no other
+                receiver.crash(error)
+        self._tell()
+
+    def _hold(self, data: bytes) -> None:
+        self._unread += len(data)
+        if len(data) < SMALL_DATA and self._arrived:
+            self._join_last(data)
+        else:
+            self._arrived.append(data)
 
     def _join_last(self, data: bytes) -> None:
         # An object for each byte would make of a window fifty times as much memory.
@@ -333,17 +390,19 @@ class Http2Stream(Transport):
         self.answers.append((fields, ended))
         if ended or len(self.answers) > MAX_INFORMATIONAL or not is_interim(fields or []):
             self.awaits_answer = False
-            self.remote_ended = self.has_input = ended
+            self.remote_ended = ended
         self._tell()
 
     def _tell(self) -> None:
-        """Let whoever waits for input look again."""
-        if not self._reading.rouse(self._wake) and self._notice is not None:
-            self._notice()
+        """Tell a handshake that something has come, or the receiver of the end."""
+        self._readable.unpark_all()
+        self._connection.woken += 1
+        if self.remote_ended:
+            self._push_end()
 
     def finish(self) -> None:
         """Take the peer's END_STREAM."""
-        self.remote_ended = self.has_input = True
+        self.remote_ended = True
         self._tell()
 
     def fail(self, error: Exception) -> None:
@@ -351,11 +410,10 @@ class Http2Stream(Transport):
         if not (self.local_ended and self.remote_ended):
             self.error = error
         self.local_ended = True
-        self.remote_ended = self.has_input = True
+        self.remote_ended = True
         self.outgoing.clear()
-        self.wake()
-        if self._notice is not None:
-            self._notice()
+        self._moved.unpark_all()
+        self._tell()
 
     def was_reset(self, code: int) -> None:
         """Take the peer's RST_STREAM."""

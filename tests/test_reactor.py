@@ -1,0 +1,371 @@
+"""The reactor: its life, its timers, how fair its steps are, and what a bug or a cancellation does."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+from collections.abc import Callable
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from trio_ws import _reactor as reactor_module
+from trio_ws._reactor import BYTES_AT_ONCE, CANCELLED_TIMERS, EVENTS_AT_ONCE, TIMERS_AT_ONCE, Reactor
+from trio_ws._util.nursery import BackgroundNursery
+
+
+class Member:
+    """Notes what it is told."""
+
+    def __init__(self, log: list[object] | None = None) -> None:
+        self.log: list[object] = [] if log is None else log
+
+    def abandon(self) -> None:
+        self.log.append(("abandon", self))
+
+    def crash(self, error: Exception) -> None:
+        self.log.append(error)
+
+
+class FakeSocket(Member):
+    """A socket whose reads are what a test says."""
+
+    def __init__(self, sock: socket.socket, reads: int = 1) -> None:
+        super().__init__()
+        self._sock = sock
+        sock.setblocking(False)
+        self.fd = sock.fileno()
+        self.reading_paused = False
+        self.unsent = 0
+        self.events: list[int] = []
+        self.on_events: Callable[[], None] = lambda: None
+        self.reads = reads
+
+    def handle_events(self, events: int) -> int:
+        self.events.append(events)
+        self.on_events()
+        with contextlib.suppress(OSError):
+            self._sock.recv(100)
+        return self.reads
+
+
+# ---- its life ----
+
+
+async def test_it_runs_while_it_has_members() -> None:
+    async with BackgroundNursery() as nursery:
+        reactor, one, two = Reactor(nursery, shield=False), Member(), Member()
+        await wait_all_tasks_blocked()
+        assert not nursery.child_tasks
+        for _ in range(2):  # it begins anew
+            reactor.add(one)
+            reactor.add(two)
+            await wait_all_tasks_blocked()
+            assert len(nursery.child_tasks) == 1
+            reactor.remove(one)
+            reactor.remove(one)
+            await wait_all_tasks_blocked()
+            assert len(nursery.child_tasks) == 1
+            reactor.remove(two)
+            await wait_all_tasks_blocked()
+            assert not nursery.child_tasks
+        assert one.log == two.log == []
+
+
+async def test_cancelled_it_abandons_its_members_the_newest_first() -> None:
+    log: list[object] = []
+    members = [Member(log) for _ in range(3)]
+    async with trio.open_nursery() as nursery:
+        reactor = Reactor(nursery, shield=False)
+        for member in members:
+            reactor.add(member)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert log == [("abandon", member) for member in reversed(members)]
+
+
+async def test_with_a_shield_it_stays_until_the_last_member_goes() -> None:
+    member = Member()
+    async with trio.open_nursery() as nursery:
+        reactor = Reactor(nursery, shield=True)
+        reactor.add(member)
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            called: list[float] = []
+            reactor.call_soon(member, lambda: called.append(1))
+            await wait_all_tasks_blocked()
+            assert called == [1]
+        reactor.remove(member)
+    assert member.log == []
+
+
+async def test_a_member_that_only_waits_a_while_keeps_no_shield() -> None:
+    log: list[object] = []
+    one, two = Member(log), Member(log)
+    async with trio.open_nursery() as nursery:
+        reactor = Reactor(nursery, shield=True)
+        reactor.add(one)
+        reactor.add(two)
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            reactor.unshield(one)
+            reactor.unshield(one)
+            await wait_all_tasks_blocked()
+            assert log == []
+            reactor.remove(two)
+            reactor.unshield(two)
+            await wait_all_tasks_blocked()
+    assert log == [("abandon", one)]
+
+
+async def test_a_closed_nursery_is_told_and_changes_nothing() -> None:
+    async with trio.open_nursery() as nursery:
+        pass
+    reactor = Reactor(nursery, shield=True)
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            reactor.add(Member())
+
+
+# ---- calls ----
+
+
+async def test_calls_are_made_in_order_after_others_have_run(autojump_clock: MockClock) -> None:
+    async with BackgroundNursery() as nursery:
+        reactor, member = Reactor(nursery, shield=True), Member()
+        reactor.add(member)
+        for number in range(3):
+            reactor.call_soon(member, lambda number=number: member.log.append(number))  # type: ignore[misc]
+        assert member.log == []
+        await wait_all_tasks_blocked()
+        assert member.log == [0, 1, 2]
+        reactor.remove(member)
+
+
+async def test_a_call_can_be_some_steps_later(autojump_clock: MockClock) -> None:
+    async with BackgroundNursery() as nursery:
+        reactor, member = Reactor(nursery, shield=True), Member()
+        reactor.add(member)
+        reactor.call_after(3, member, lambda: member.log.append("after"))
+
+        def count(left: int) -> None:
+            member.log.append(left)
+            if left:
+                reactor.call_soon(member, lambda: count(left - 1))
+
+        reactor.call_soon(member, lambda: count(5))
+        await wait_all_tasks_blocked()
+        assert member.log == [5, 4, "after", 3, 2, 1, 0]
+        reactor.remove(member)
+
+
+async def test_a_bug_in_a_call_ends_its_owner_and_nothing_else(autojump_clock: MockClock) -> None:
+    bug = ZeroDivisionError()
+
+    def fail() -> None:
+        raise bug
+
+    async with BackgroundNursery() as nursery:
+        reactor, member, other = Reactor(nursery, shield=True), Member(), Member()
+        reactor.add(member)
+        reactor.call_soon(member, fail)
+        reactor.call_soon(other, lambda: other.log.append("fine"))
+        reactor.call_at(trio.current_time() + 1, member, fail)
+        await trio.sleep(2)
+        assert member.log == [bug, bug]
+        assert other.log == ["fine"]
+        reactor.remove(member)
+
+
+# ---- timers ----
+
+
+async def test_timers_are_called_in_their_order_and_on_time(autojump_clock: MockClock) -> None:
+    async with BackgroundNursery() as nursery:
+        reactor, member = Reactor(nursery, shield=True), Member()
+        reactor.add(member)
+        await wait_all_tasks_blocked()
+        begin = trio.current_time()
+        for delay in (3, 1, 2, 1):
+            reactor.call_at(
+                begin + delay,
+                member,
+                lambda delay=delay: member.log.append((delay, trio.current_time() - begin)),  # type: ignore[misc]
+            )
+        await trio.sleep(5)
+        assert member.log == [(1, 1), (1, 1), (2, 2), (3, 3)]
+        reactor.remove(member)
+
+
+async def test_a_cancelled_timer_is_not_called_and_keeps_nothing(autojump_clock: MockClock) -> None:
+    async with BackgroundNursery() as nursery:
+        reactor, member = Reactor(nursery, shield=True), Member()
+        reactor.add(member)
+        timer = reactor.call_at(trio.current_time() + 1, member, lambda: member.log.append("called"))
+        timer.cancel()
+        timer.cancel()
+        assert timer.call is None
+        await trio.sleep(2)
+        assert member.log == []
+        done = reactor.call_at(trio.current_time(), member, lambda: member.log.append("called"))
+        await trio.sleep(1)
+        done.cancel()
+        assert member.log == ["called"]
+        reactor.remove(member)
+
+
+async def test_many_cancelled_timers_are_thrown_out(autojump_clock: MockClock) -> None:
+    async with BackgroundNursery() as nursery:
+        reactor, member = Reactor(nursery, shield=True), Member()
+        reactor.add(member)
+        reactor.call_at(50, member, lambda: member.log.append("kept"))
+        for number in range(10 * CANCELLED_TIMERS):
+            reactor.call_at(100 + number, member, lambda: member.log.append("never")).cancel()
+            assert len(reactor._timers) <= CANCELLED_TIMERS + 2
+        await trio.sleep(10_000)
+        assert member.log == ["kept"]
+        reactor.remove(member)
+
+
+async def test_others_run_while_many_timers_are_due(autojump_clock: MockClock) -> None:
+    async with BackgroundNursery() as nursery:
+        reactor, member = Reactor(nursery, shield=True), Member()
+        reactor.add(member)
+        for _ in range(4 * TIMERS_AT_ONCE):
+            reactor.call_at(1, member, lambda: member.log.append("due"))
+        seen = {0}
+        await trio.sleep(1)
+        with trio.move_on_after(1):
+            while len(member.log) < 4 * TIMERS_AT_ONCE:
+                seen.add(len(member.log))
+                await trio.lowlevel.checkpoint()
+        assert len(member.log) == 4 * TIMERS_AT_ONCE
+        assert len(seen) >= 3
+        reactor.remove(member)
+
+
+# ---- sockets ----
+
+
+async def test_a_step_handles_so_many_bytes_and_the_rest_comes_next() -> None:
+    pairs = [socket.socketpair() for _ in range(6)]
+    steps: list[int] = []
+    async with BackgroundNursery() as nursery:
+        reactor, member = Reactor(nursery, shield=True), Member()
+        reactor.add(member)
+        socks = [FakeSocket(ours, BYTES_AT_ONCE // 2) for ours, _ in pairs]
+        for sock in socks:
+            reactor.add_socket(sock)
+        socks[0].on_events = lambda: reactor.again(socks[0])  # it comes after those that wait
+        while not all(sock.events for sock in socks):
+            await trio.lowlevel.checkpoint()
+            steps.append(sum(bool(sock.events) for sock in socks))
+        for sock in socks:
+            reactor.remove_socket(sock)
+        reactor.remove(member)
+    for ours, theirs in pairs:
+        ours.close()
+        theirs.close()
+    assert max(after - before for before, after in zip([0, *steps], steps, strict=False)) <= 4  # two steps in a pass
+    assert len({*steps}) >= 2
+
+
+async def test_a_bug_in_a_socket_is_its_own() -> None:
+    bug = ZeroDivisionError()
+
+    class Broken(FakeSocket):
+        def handle_events(self, events: int) -> int:
+            raise bug
+
+    ours, theirs = socket.socketpair()
+    async with BackgroundNursery() as nursery:
+        reactor, member = Reactor(nursery, shield=True), Member()
+        reactor.add(member)
+        broken = Broken(ours)
+        reactor.add_socket(broken)
+        await wait_all_tasks_blocked(0.001)
+        assert broken.log == [bug]
+        reactor.remove_socket(broken)
+        reactor.remove_socket(broken)
+        reactor.remove(member)
+    ours.close()
+    theirs.close()
+
+
+async def test_an_event_for_a_socket_that_was_removed_in_the_same_step_is_dropped() -> None:
+    one, other = socket.socketpair()
+    async with BackgroundNursery() as nursery:
+        reactor, member = Reactor(nursery, shield=True), Member()
+        reactor.add(member)
+
+        class Pair(FakeSocket):
+            partner: FakeSocket
+
+            def handle_events(self, events: int) -> int:
+                reactor.remove_socket(self.partner)
+                return super().handle_events(events)
+
+        first, second = Pair(one), Pair(other)
+        first.partner, second.partner = second, first
+        reactor.add_socket(first)
+        reactor.add_socket(second)
+        await wait_all_tasks_blocked(0.001)
+        assert len(first.events) + len(second.events) >= 1
+        reactor.remove_socket(first)
+        reactor.remove_socket(second)
+        reactor.remove(member)
+    one.close()
+    other.close()
+
+
+async def test_no_more_is_fetched_while_enough_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reactor_module, "EVENTS_AT_ONCE", 2)
+    assert EVENTS_AT_ONCE > 2
+    pairs = [socket.socketpair() for _ in range(5)]
+    async with BackgroundNursery() as nursery:
+        reactor, member = Reactor(nursery, shield=True), Member()
+        reactor.add(member)
+        socks = [FakeSocket(ours, BYTES_AT_ONCE) for ours, _ in pairs]
+        for sock in socks:
+            reactor.add_socket(sock)
+        await wait_all_tasks_blocked(0.001)
+        assert all(sock.events for sock in socks)
+        for sock in socks:
+            reactor.remove_socket(sock)
+        reactor.remove(member)
+    for ours, theirs in pairs:
+        ours.close()
+        theirs.close()
+
+
+@pytest.mark.parametrize("use_epoll", [True, False])
+async def test_nothing_is_left_open(use_epoll: bool) -> None:
+    ours, theirs = socket.socketpair()
+    for _ in range(3):
+        async with BackgroundNursery() as nursery:
+            reactor, member = Reactor(nursery, shield=True, use_epoll=use_epoll), Member()
+            sock = FakeSocket(ours)
+            reactor.add(member)
+            await wait_all_tasks_blocked()
+            reactor.add_socket(sock)
+            reactor.flush_when_writable(sock)
+            theirs.send(b"x")
+            await wait_all_tasks_blocked(0.001)
+            assert sock.events
+            reactor.again(sock)
+            await wait_all_tasks_blocked(0.001)
+            reactor.remove_socket(sock)
+            reactor.remove(member)
+            await wait_all_tasks_blocked()
+            assert not nursery.child_tasks
+            reactor.remove_socket(sock)
+    ours.close()
+    theirs.close()
+
+
+def test_epoll_flags_are_those_of_the_system() -> None:
+    assert reactor_module.READ == select.EPOLLIN
+    assert reactor_module.WRITE == select.EPOLLOUT
+    assert reactor_module.HANGUP == select.EPOLLERR | select.EPOLLHUP | select.EPOLLRDHUP

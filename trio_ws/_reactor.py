@@ -1,0 +1,407 @@
+"""One task that reads and writes for all sockets of an owner, and keeps time for all of its connections.
+
+Theory of operation:
+
+1. The owner is a server, an agent, or the scope of one WebSocket. The task lives while there are *members*, the
+   connections, and ends with the last one: the nursery may be a caller's, who leaves it.
+2. A *step* is synchronous and bounded: sockets that are ready, each once, then callbacks that were asked for before.
+   What these ask for comes in the next step, and other tasks run between. So a connection understands no more in a step
+   than it wants to, and no connection can hold up another for longer.
+3. On Linux one edge-triggered epoll set has every socket, for both directions, from the beginning to the end: no
+   message costs a system call for it. trio waits for the descriptor of the set. A socket that was not read until it
+   was empty gives no second event, so it says :meth:`Reactor.again`. Elsewhere small tasks wait for each socket.
+4. Timers are a heap. One cancel scope around the waits has the earliest deadline, so a wait costs no scope.
+5. Cancelled, the reactor has its members end at once, the newest first: a WebSocket before the connection that
+   carries it. With ``shield`` it stays until its members have ended by themselves: their blocks can still say goodbye.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import math
+import select
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+READ = 0x1
+WRITE = 0x4
+HANGUP = 0x8 | 0x10 | 0x2000  # EPOLLERR, EPOLLHUP, EPOLLRDHUP
+
+EVENTS_AT_ONCE = 128  # of a step
+BYTES_AT_ONCE = 2**20  # that a step reads
+TIMERS_AT_ONCE = 128
+
+# Steps in which all that lies in a socket comes up through any pile of streams. What ends a connection because of the
+# clock waits so long: the process may have stood still, and what it waits for came meanwhile.
+INPUT_PASSES = 16
+
+CANCELLED_TIMERS = 64  # that the heap may keep, or as many as there are others
+
+
+class Guarded(Protocol):
+    """An object whose bugs must end that object alone."""
+
+    def crash(self, error: Exception) -> None:
+        """End because a callback of this object raised ``error``, which is a bug of this library."""
+
+
+class Member(Guarded, Protocol):
+    """A connection that keeps its reactor running."""
+
+    def abandon(self) -> None:
+        """End at once: the reactor was cancelled."""
+
+
+class ReadySocket(Guarded, Protocol):
+    """A socket that a reactor watches."""
+
+    @property
+    def fd(self) -> int: ...
+    @property
+    def reading_paused(self) -> bool: ...
+    @property
+    def unsent(self) -> int: ...
+    def handle_events(self, events: int) -> int:
+        """Read, flush; return how many bytes came. ``events`` are of :data:`READ`, :data:`WRITE`, :data:`HANGUP`."""
+
+
+class Timer:
+    """A call that was asked for at a time."""
+
+    __slots__ = ("_reactor", "call", "deadline")
+
+    def __init__(self, reactor: Reactor, deadline: float, owner: Guarded, callback: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self.deadline = deadline
+        self.call: tuple[Guarded, Callable[[], None]] | None = (owner, callback)
+
+    def cancel(self) -> None:
+        """Do not make the call; harmless when repeated, or when the call was made."""
+        if self.call is not None:
+            self.call = None  # the heap has this until the deadline, and must not keep the connection
+            self._reactor.forget_timer()
+
+
+class Reactor:
+    """Drives the connections of one owner.
+
+    Args:
+        nursery: where the task runs.
+        shield: live on when the nursery is cancelled, until the last member has ended.
+        use_epoll: False: wait for each socket in tasks of its own, as where there is no epoll.
+    """
+
+    def __init__(self, nursery: trio.Nursery, *, shield: bool, use_epoll: bool = hasattr(select, "epoll")) -> None:
+        self._nursery = nursery
+        self._shield = shield
+        self._watcher: EpollWatcher | TaskWatcher = EpollWatcher() if use_epoll else TaskWatcher(nursery)
+        self._members: dict[Member, bool] = {}  # in their order, and whether each may not be cancelled
+        self._uncancellable = 0  # of them
+        self._guard = trio.CancelScope()  # around everything
+        self._ready: dict[ReadySocket, int] = {}  # with their events
+        self._soon: list[tuple[Guarded, Callable[[], None]]] = []
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._number = itertools.count()
+        self._cancelled = 0  # of the timers
+        self._scope = trio.CancelScope()  # around the waits: its deadline is the first timer's
+        self._running = False
+        self._waiting = False
+
+    # ---- what connections call ----
+
+    def add(self, member: Member) -> None:
+        """Run until this member is removed.
+
+        Raises:
+            RuntimeError: the nursery is closed.
+        """
+        if not self._running:
+            self._nursery.start_soon(self._run)
+            self._running = True
+        self._members[member] = True
+        self._count_uncancellable(1)
+
+    def remove(self, member: Member) -> None:
+        """Run for this member no more; harmless when repeated."""
+        if self._members.pop(member, False):
+            self._count_uncancellable(-1)
+        if not self._members:
+            self._wake()
+
+    def unshield(self, member: Member) -> None:
+        """Let this member be abandoned when the nursery is cancelled: it has ended, and only waits a while."""
+        if self._members.get(member):
+            self._members[member] = False
+            self._count_uncancellable(-1)
+
+    def _count_uncancellable(self, change: int) -> None:
+        self._uncancellable += change
+        self._guard.shield = self._shield and self._uncancellable > 0
+
+    def call_soon(self, owner: Guarded, callback: Callable[[], None]) -> None:
+        """Call in the next step, after other tasks have run."""
+        self._soon.append((owner, callback))
+        self._wake()
+
+    def call_after(self, steps: int, owner: Guarded, callback: Callable[[], None]) -> None:
+        """Call after so many steps, between which other tasks run."""
+        if steps > 1:
+            callback = partial(self.call_after, steps - 1, owner, callback)
+        self.call_soon(owner, callback)
+
+    def call_at(self, deadline: float, owner: Guarded, callback: Callable[[], None]) -> Timer:
+        """Call when trio's clock has reached ``deadline``."""
+        timer = Timer(self, deadline, owner, callback)
+        heapq.heappush(self._timers, (deadline, next(self._number), timer))
+        if deadline < self._scope.deadline:
+            self._scope.deadline = deadline
+        return timer
+
+    def forget_timer(self) -> None:
+        """Note that one timer was cancelled; many are thrown out together."""
+        self._cancelled += 1
+        if self._cancelled > CANCELLED_TIMERS and 2 * self._cancelled > len(self._timers):
+            self._timers = [entry for entry in self._timers if entry[2].call is not None]
+            heapq.heapify(self._timers)
+            self._cancelled = 0
+
+    # ---- what sockets call ----
+
+    def add_socket(self, sock: ReadySocket) -> None:
+        """Have this socket's events handled until :meth:`remove_socket`."""
+        self._watcher.add(sock)
+        self._wake()  # it may be waiting for nothing but a call
+
+    def remove_socket(self, sock: ReadySocket) -> None:
+        """Watch this socket no more; it is about to be closed."""
+        self._watcher.remove(sock)
+
+    def again(self, sock: ReadySocket) -> None:
+        """Have this socket read in the next step: it was not read until it was empty."""
+        self._ready[sock] = self._ready.get(sock, 0) | READ
+        self._watcher.resume(sock)
+        self._wake()
+
+    def flush_when_writable(self, sock: ReadySocket) -> None:
+        """Have this socket's ``WRITE`` handled: it did not take all."""
+        self._watcher.wait_writable(sock)
+
+    # ---- the task ----
+
+    def _wake(self) -> None:
+        if self._waiting:
+            self._waiting = False
+            self._watcher.wake()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run(self) -> None:
+        try:
+            with self._guard:
+                while self._members:
+                    deadline = self._timers[0][0] if self._timers else math.inf
+                    with trio.CancelScope(deadline=deadline) as self._scope:
+                        await self._run_steps()
+                    self._run_timers()
+        finally:
+            self._running = self._waiting = False
+            for member in reversed(tuple(self._members)):
+                member.abandon()
+            self._members.clear()
+            self._ready.clear()
+            self._soon.clear()
+            self._uncancellable = 0
+            self._guard = trio.CancelScope()
+            self._watcher.close()
+
+    async def _run_steps(self) -> None:
+        wait, fetch = self._watcher.wait, self._watcher.fetch
+        while self._members:
+            if self._ready or self._soon:
+                await trio.lowlevel.checkpoint()
+            else:
+                self._waiting = True
+                try:
+                    await wait()
+                except trio.ClosedResourceError:  # from _wake()
+                    pass
+                finally:
+                    self._waiting = False
+            calls, self._soon = self._soon, []
+            fetch(self._ready)
+            if self._ready:
+                self._handle_ready()
+            for owner, callback in calls:
+                _call_guarded(owner, callback)
+
+    def _handle_ready(self) -> None:
+        ready, self._ready = self._ready, {}
+        room = BYTES_AT_ONCE
+        waiting = iter(ready.items())
+        for sock, events in waiting:
+            room -= handle_guarded(sock, events)
+            if room <= 0:
+                break
+        if left := dict(waiting):  # they come first in the next step
+            for sock, events in self._ready.items():
+                left[sock] = left.get(sock, 0) | events
+            self._ready = left
+
+    def _run_timers(self) -> None:
+        now = trio.current_time()
+        for _ in range(TIMERS_AT_ONCE):
+            if not self._timers or self._timers[0][0] > now:
+                break
+            timer = heapq.heappop(self._timers)[2]
+            if timer.call is None:
+                self._cancelled -= 1
+            else:
+                call, timer.call = timer.call, None
+                _call_guarded(*call)
+
+
+class EpollWatcher:
+    """Sockets in one edge-triggered epoll set, which is made with the first of them."""
+
+    __slots__ = ("_epoll", "_fd", "_parked", "_sockets")
+
+    def __init__(self) -> None:
+        self._epoll: select.epoll | None = None
+        self._fd = -1
+        self._parked = trio.lowlevel.ParkingLot()  # where to wait while there is no set
+        self._sockets: dict[int, ReadySocket] = {}
+
+    def add(self, sock: ReadySocket) -> None:
+        if self._epoll is None:
+            self._epoll = select.epoll()
+            self._fd = self._epoll.fileno()
+        self._sockets[sock.fd] = sock
+        self._epoll.register(sock.fd, select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET)
+
+    def remove(self, sock: ReadySocket) -> None:
+        if self._sockets.pop(sock.fd, None) is not None and self._epoll is not None:
+            self._epoll.unregister(sock.fd)
+
+    def resume(self, sock: ReadySocket) -> None:
+        """Nothing to do: the set has this socket for as long as it lives."""
+
+    def wait_writable(self, sock: ReadySocket) -> None:
+        """Nothing to do, as above."""
+
+    async def wait(self) -> None:
+        """Wait until :meth:`fetch` may give something.
+
+        Raises:
+            trio.ClosedResourceError: :meth:`wake` was called, or so it may.
+        """
+        if self._fd < 0:
+            await self._parked.park()
+        else:
+            await trio.lowlevel.wait_readable(self._fd)
+
+    def wake(self) -> None:
+        self._parked.unpark_all()
+        if self._fd >= 0:
+            trio.lowlevel.notify_closing(self._fd)
+
+    def fetch(self, ready: dict[ReadySocket, int]) -> None:
+        """Append the sockets that are ready, and how."""
+        if self._epoll is not None and len(ready) < EVENTS_AT_ONCE:
+            sockets = self._sockets
+            for fd, events in self._epoll.poll(0, EVENTS_AT_ONCE):
+                sock = sockets[fd]
+                ready[sock] = ready.get(sock, 0) | events
+
+    def close(self) -> None:
+        if self._epoll is not None:
+            trio.lowlevel.notify_closing(self._fd)
+            self._epoll.close()
+            self._epoll, self._fd = None, -1
+            self._sockets.clear()
+
+
+class TaskWatcher:
+    """Sockets that small tasks wait for: one reads a socket, one more flushes while that has something to send.
+
+    The tasks are shielded: they end with their socket, which the connection aborts when the reactor is cancelled.
+    """
+
+    __slots__ = ("_calls", "_flushing", "_nursery", "_sockets")
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._calls = trio.lowlevel.ParkingLot()  # where the reactor waits
+        self._sockets: dict[ReadySocket, trio.lowlevel.ParkingLot] = {}  # each with where its reader waits in a pause
+        self._flushing: set[ReadySocket] = set()
+
+    def add(self, sock: ReadySocket) -> None:
+        self._sockets[sock] = trio.lowlevel.ParkingLot()
+        self._nursery.start_soon(self._read, sock)
+
+    def remove(self, sock: ReadySocket) -> None:
+        if (lot := self._sockets.pop(sock, None)) is not None:
+            lot.unpark_all()
+            trio.lowlevel.notify_closing(sock.fd)
+
+    def resume(self, sock: ReadySocket) -> None:
+        """Let the task that reads this socket go on after a pause."""
+        self._sockets[sock].unpark_all()
+
+    def wait_writable(self, sock: ReadySocket) -> None:
+        """Flush in a task of its own."""
+        if sock not in self._flushing:
+            self._flushing.add(sock)
+            self._nursery.start_soon(self._flush, sock)
+
+    async def wait(self) -> None:
+        """Wait until :meth:`wake`."""
+        await self._calls.park()
+
+    def wake(self) -> None:
+        self._calls.unpark_all()
+
+    def fetch(self, ready: dict[ReadySocket, int]) -> None:
+        """Nothing to do: the tasks handle the events themselves."""
+
+    def close(self) -> None:
+        """Nothing to do: each task ends with its socket."""
+
+    @trio.lowlevel.enable_ki_protection
+    async def _read(self, sock: ReadySocket) -> None:
+        with trio.CancelScope(shield=True), contextlib.suppress(trio.ClosedResourceError):  # from remove()
+            while sock in self._sockets:
+                if sock.reading_paused:
+                    await self._sockets[sock].park()
+                else:
+                    await trio.lowlevel.wait_readable(sock.fd)
+                    handle_guarded(sock, READ)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _flush(self, sock: ReadySocket) -> None:
+        with trio.CancelScope(shield=True), contextlib.suppress(trio.ClosedResourceError):
+            while sock in self._sockets and sock.unsent:
+                await trio.lowlevel.wait_writable(sock.fd)
+                handle_guarded(sock, WRITE)
+        self._flushing.discard(sock)
+
+
+def handle_guarded(sock: ReadySocket, events: int) -> int:
+    """Have a socket handle its events; a bug ends its connection, and nothing else."""
+    try:
+        return sock.handle_events(events)
+    except Exception as error:
+        sock.crash(error)
+        return 0
+
+
+def _call_guarded(owner: Guarded, callback: Callable[[], None]) -> None:
+    try:
+        callback()
+    except Exception as error:  # as above
+        owner.crash(error)
