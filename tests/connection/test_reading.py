@@ -236,6 +236,37 @@ async def test_no_step_understands_more_than_the_budget(receives: bool, autojump
         assert steps == [256, 256, 256, 232]
 
 
+@pytest.mark.parametrize("error", [None, ConnectionResetError("gone")])
+async def test_an_end_that_comes_with_more_than_a_step_understands_comes_after_it(
+    error: Exception | None, autojump_clock: MockClock
+) -> None:
+    async with one_side() as (websocket, peer):
+        peer.transport.write(frame_bytes(Opcode.TEXT, b"x", masked=False) * 1000)
+        end_of(peer).end()
+        if error is not None:
+            end_of(peer).error = error
+        got: list[object] = []
+        await take(websocket, got, 1000)
+        assert got == ["x"] * 1000
+        with pytest.raises(trio_ws.ConnectionClosedError) as caught:
+            await websocket.receive()
+        assert caught.value.__cause__ is error
+
+
+async def test_nothing_is_understood_while_pieces_fill_the_buffer(autojump_clock: MockClock) -> None:
+    async with one_side(limits=Limits(receive_buffer=200)) as (websocket, peer):
+        peer.transport.write(frame_bytes(Opcode.BINARY, b"x", masked=False, fin=False))
+        async with websocket.receive_message_stream() as parts:
+            peer.transport.write(frame_bytes(Opcode.CONTINUATION, b"x", masked=False, fin=False) * 100)
+            await trio.sleep(1)
+            before = websocket.statistics()
+            assert before.backpressured
+            with pytest.raises(trio.WouldBlock):
+                websocket.receive_nowait()
+            assert websocket.statistics() == before
+            assert await anext(parts)
+
+
 async def test_others_run_between_two_budgets(autojump_clock: MockClock) -> None:
     async with one_side(limits=Limits(control_burst=None)) as (websocket, peer):
         peer.transport.write(frame_bytes(Opcode.PONG, b"", masked=False) * 2560)

@@ -302,6 +302,41 @@ async def test_a_bug_after_an_abort_is_nobodys(kind: str) -> None:
         assert len(scene.listener.heard) <= 1  # a stream tells, whose task saw it
 
 
+class Mute(trio.abc.SendStream):
+    """A way out that is broken."""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        raise OSError("mute")
+
+    async def wait_send_all_might_not_block(self) -> None:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_stream_that_breaks_in_a_pause_tells_and_gives_what_had_come() -> None:
+    ours, theirs = memory_stream_pair()
+    async with BackgroundNursery() as nursery:
+        transport = StreamTransport(trio.StapledStream(Mute(), ours.receive_stream), nursery)
+        listener, reactor = Listener(), Reactor(nursery, shield=True)
+        reactor.add(listener)
+        transport.pause_reading()
+        transport.start(listener, reactor)
+        await theirs.send_all(b"last")
+        await wait_all_tasks_blocked()
+        transport.write(b"x")
+        await wait_all_tasks_blocked()
+        assert (listener.data, listener.heard) == (b"", ["peer ended"])
+        transport.resume_reading()
+        await wait_all_tasks_blocked()
+        assert listener.data == b"last"
+        assert [str(heard) for heard in listener.heard[1:]] == ["mute"]
+        transport.abort()
+        reactor.remove(listener)
+
+
 # ---- sockets alone ----
 
 

@@ -15,6 +15,8 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 from trio_ws import ConnectionClosedError, ConnectionClosedOK, open_websocket
 from trio_ws._net.tls import TLSTransport
 from trio_ws._net.transport import SocketTransport
+from trio_ws._reactor import Reactor
+from trio_ws._util.nursery import BackgroundNursery
 
 from ..raw import (
     CLOSE,
@@ -464,6 +466,66 @@ async def test_what_waits_for_room_is_counted_and_drained() -> None:
         await client.drain()
     assert client.unsent == 0
     assert await receive(server, 5) == b"hello"
+
+
+class Note:
+    """Notes what a transport tells it."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def data_received(self, data: bytes) -> None:
+        self.heard.append(data)
+
+    def eof_received(self) -> None:
+        self.heard.append("eof")
+
+    def connection_lost(self, error: Exception) -> None:
+        self.heard.append(error)
+
+    def resume_writing(self) -> None:
+        self.heard.append("resume")
+
+    def peer_ended(self) -> None:
+        self.heard.append("peer ended")
+
+    def crash(self, error: Exception) -> None:
+        self.heard.append(("crash", error))
+
+    def abandon(self) -> None:
+        raise NotImplementedError
+
+
+async def test_what_the_transport_below_tells_goes_up_and_after_abort_nothing() -> None:
+    async with BackgroundNursery() as nursery:
+        client, server = await tls_pair()
+        below, note, reactor = server._below, Note(), Reactor(nursery, shield=True)
+        assert isinstance(below, ScriptedTransport)
+        reactor.add(note)
+        server.start(note, reactor)
+        client.write(b"hello")
+        await wait_all_tasks_blocked()
+        assert note.heard == [b"hello"]
+        below.error = broken = BrokenPipeError("gone")
+        bug = ZeroDivisionError("a bug")
+        server.resume_writing()
+        server.peer_ended()
+        server.crash(bug)
+        assert server.error is broken
+        assert note.heard[1:] == ["resume", "peer ended", ("crash", bug)]
+        below.error = server.error = None
+        client.write_eof()
+        await wait_all_tasks_blocked()
+        server.connection_lost(broken)  # what was unsent is lost, which is told after the end too
+        assert note.heard[4:] == ["eof", broken]
+        server.data_received(b"dropped: TLS has ended")
+        server.abort()
+        for tell in (server.resume_writing, server.peer_ended, server.eof_received):
+            tell()
+        server.crash(bug)
+        server.connection_lost(broken)
+        assert len(note.heard) == 6
+        reactor.remove(note)
 
 
 def client_and_peer() -> tuple[TLSTransport, ScriptedTransport, Peer]:

@@ -240,6 +240,25 @@ async def test_a_message_stream_is_of_no_use_before_its_block(autojump_clock: Mo
             _ = parts.binary
 
 
+async def test_one_that_is_cancelled_before_anything_came_leaves_the_others_waiting(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer), trio.open_nursery() as nursery:
+        got: list[object] = []
+
+        async def take() -> None:
+            got.append(await receive_pieces(websocket))
+
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as doomed:
+                doomed.start_soon(receive_pieces, websocket)
+                await wait_all_tasks_blocked()
+                nursery.start_soon(take)
+                await wait_all_tasks_blocked()
+                scope.cancel()
+        peer.transport.write(fragment(b"piece", opcode=Opcode.BINARY, fin=True))
+        await trio.sleep(1)
+        assert got == [b"piece"]
+
+
 # ---- a task that waited, and does so no longer ----
 
 

@@ -478,8 +478,6 @@ class Connection:
             protocol.failure = failure
         if protocol.failure is not None:
             self.fail(protocol.failure)
-        if inbox.messages and self._askers:
-            self._askers.unpark()
         self._pace()
 
     def _pace(self) -> None:
