@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 READ = 0x1
 WRITE = 0x4
@@ -221,37 +221,46 @@ class Reactor:
             self._watcher.close()
 
     async def _run_steps(self) -> None:
-        wait, fetch = self._watcher.wait, self._watcher.fetch
+        watcher = self._watcher
+        calls: list[tuple[Guarded, Callable[[], None]]] = []
         while self._members:
             if self._ready or self._soon:
                 await trio.lowlevel.checkpoint()
             else:
                 self._waiting = True
                 try:
-                    await wait()
+                    await watcher.wait()
                 except trio.ClosedResourceError:  # from _wake()
                     pass
                 finally:
                     self._waiting = False
-            calls, self._soon = self._soon, []
-            fetch(self._ready)
+            if self._soon:
+                calls, self._soon = self._soon, []
+            watcher.fetch(self._ready)
             if self._ready:
                 self._handle_ready()
-            for owner, callback in calls:
-                _call_guarded(owner, callback)
+            if calls:
+                for owner, callback in calls:
+                    _call_guarded(owner, callback)
+                calls = []
 
     def _handle_ready(self) -> None:
         ready, self._ready = self._ready, {}
         room = BYTES_AT_ONCE
         waiting = iter(ready.items())
         for sock, events in waiting:
-            room -= handle_guarded(sock, events)
+            try:
+                room -= sock.handle_events(events)
+            except Exception as error:  # a bug ends its connection, and nothing else
+                sock.crash(error)
             if room <= 0:
                 break
-        if left := dict(waiting):  # they come first in the next step
-            for sock, events in self._ready.items():
-                left[sock] = left.get(sock, 0) | events
-            self._ready = left
+        else:
+            return
+        left = dict(waiting)  # they come first in the next step
+        for sock, events in self._ready.items():
+            left[sock] = left.get(sock, 0) | events
+        self._ready = left
 
     def _run_timers(self) -> None:
         now = trio.current_time()
@@ -294,16 +303,14 @@ class EpollWatcher:
     def wait_writable(self, sock: ReadySocket) -> None:
         """Nothing to do, as above."""
 
-    async def wait(self) -> None:
+    def wait(self) -> Awaitable[None]:
         """Wait until :meth:`fetch` may give something.
 
         Raises:
             trio.ClosedResourceError: :meth:`wake` was called, or so it may.
         """
-        if self._fd < 0:
-            await self._parked.park()
-        else:
-            await trio.lowlevel.wait_readable(self._fd)
+        # Not async: one coroutine less for each wait.
+        return self._parked.park() if self._fd < 0 else trio.lowlevel.wait_readable(self._fd)  # noqa: ASYNC105
 
     def wake(self) -> None:
         self._parked.unpark_all()
@@ -315,8 +322,7 @@ class EpollWatcher:
         if self._epoll is not None and len(ready) < EVENTS_AT_ONCE:
             sockets = self._sockets
             for fd, events in self._epoll.poll(0, EVENTS_AT_ONCE):
-                sock = sockets[fd]
-                ready[sock] = ready.get(sock, 0) | events
+                ready[sockets[fd]] = ready.get(sockets[fd], 0) | events
 
     def close(self) -> None:
         if self._epoll is not None:
@@ -359,9 +365,9 @@ class TaskWatcher:
             self._flushing.add(sock)
             self._nursery.start_soon(self._flush, sock)
 
-    async def wait(self) -> None:
+    def wait(self) -> Awaitable[None]:
         """Wait until :meth:`wake`."""
-        await self._calls.park()
+        return self._calls.park()  # noqa: ASYNC105
 
     def wake(self) -> None:
         self._calls.unpark_all()
@@ -380,28 +386,19 @@ class TaskWatcher:
                     await self._sockets[sock].park()
                 else:
                     await trio.lowlevel.wait_readable(sock.fd)
-                    handle_guarded(sock, READ)
+                    _call_guarded(sock, partial(sock.handle_events, READ))
 
     @trio.lowlevel.enable_ki_protection
     async def _flush(self, sock: ReadySocket) -> None:
         with trio.CancelScope(shield=True), contextlib.suppress(trio.ClosedResourceError):
             while sock in self._sockets and sock.unsent:
                 await trio.lowlevel.wait_writable(sock.fd)
-                handle_guarded(sock, WRITE)
+                _call_guarded(sock, partial(sock.handle_events, WRITE))
         self._flushing.discard(sock)
 
 
-def handle_guarded(sock: ReadySocket, events: int) -> int:
-    """Have a socket handle its events; a bug ends its connection, and nothing else."""
-    try:
-        return sock.handle_events(events)
-    except Exception as error:
-        sock.crash(error)
-        return 0
-
-
-def _call_guarded(owner: Guarded, callback: Callable[[], None]) -> None:
+def _call_guarded(owner: Guarded, callback: Callable[[], object]) -> None:
     try:
         callback()
-    except Exception as error:  # as above
+    except Exception as error:  # as in Reactor._handle_ready()
         owner.crash(error)
