@@ -805,6 +805,7 @@ def websockets_answer(value: str, server: websockets_deflate.ServerPerMessageDef
     raise AssertionError("every offer was refused")
 
 
+@settings(deadline=None)
 @given(
     compression=compressions,
     server_bits=st.none() | st.integers(9, 15),

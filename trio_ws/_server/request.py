@@ -202,7 +202,7 @@ class WebSocketRequest:
         self._accepted = accepted
         self._reactor = reactor
         self._answered = False
-        self.accept_called = False
+        self.accept_called: bool = False
         self._cancelled_on_close: trio.CancelScope | None = None
         self._unanswered = Waiters()  # for the answer
         request = exchange.request

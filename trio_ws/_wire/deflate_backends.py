@@ -126,7 +126,7 @@ if isal_zlib is not None:
         cast("type[Exception]", isal_zlib.error),
         range(1, 7),
         most_compressing=32,
-        most_inflating=2,
+        most_inflating=1,
     )
 BEST: Final = BACKENDS.get("isal", ZLIB)
 
