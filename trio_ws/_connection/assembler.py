@@ -69,7 +69,7 @@ class MessageAssembler:
     __slots__ = ("_current", "_known", "asking", "unclaimed")
 
     def __init__(self) -> None:
-        self.asking = 0
+        self.asking: int = 0
         self.unclaimed: Incoming | None = None
         self._current: Incoming | None = None  # the message in the making
         self._known: list[Incoming] = []  # claimed, and not left

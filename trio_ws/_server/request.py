@@ -121,7 +121,7 @@ class Accepted(set["WebSocket"]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.counters = ServerCounters()
+        self.counters: ServerCounters = ServerCounters()
 
     def enter(self, websocket: WebSocket) -> None:
         """Add one that is open now."""

@@ -206,7 +206,7 @@ class PerMessageDeflate:
         client = (parameters.client_max_window_bits, parameters.client_no_context_takeover)
         server = (parameters.server_max_window_bits, parameters.server_no_context_takeover)
         (our_bits, ours_alone), (their_bits, theirs_alone) = (client, server) if is_client else (server, client)
-        self.can_compress = our_bits >= _MIN_ZLIB_WINDOW_BITS
+        self.can_compress: bool = our_bits >= _MIN_ZLIB_WINDOW_BITS
         backend = choose_backend(compression.backend)
         self.deflater: Deflater = Deflater(
             our_bits,
