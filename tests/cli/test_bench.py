@@ -48,6 +48,17 @@ async def test_it_measures_as_its_users_see_it(echo_url: str) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
     first, *lines = done.stdout.decode().splitlines()
     assert first.startswith(f"{echo_url} (HTTP/1.1, permessage-deflate")
+    rows = [line for line in lines if line.startswith("  <= ")]
+    lines = [line for line in lines if line not in rows]
+    assert 1 <= len(rows) <= 12
+    counts = []
+    for row in rows:
+        match = re.fullmatch(r"  <= +[\d.]+ ms  (#*) +([\d,]+)", row)
+        assert match is not None, row
+        counts.append(int(match[2].replace(",", "")))
+        assert bool(match[1]) == bool(counts[-1])
+    assert f"  came back       {sum(counts):,} in " in lines[2]
+    assert max(len(row.partition("ms  ")[2].rstrip("0123456789, ")) for row in rows) == 40
     number = r"[\d,]+(\.\d+)?"
     for line, pattern in zip(
         lines,
@@ -148,6 +159,7 @@ async def test_what_did_not_come_back_is_told(nursery: trio.Nursery, capsys: pyt
     assert result["latency"] == dict.fromkeys(["p50", "p90", "p99", "p99.9", "max"])
     assert isinstance(result["overdue"], float)
     assert result["overdue"] > 0
+    assert result["histogram"] == []
 
 
 async def test_a_busy_generator_says_that_it_was_the_limit(capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,6 +174,7 @@ async def test_a_busy_generator_says_that_it_was_the_limit(capsys: pytest.Captur
         duration=1.0,
         messages=1,
         latency={"p50": 0.5, "max": 0.5},
+        histogram=[(0.1, 0), (0.5, 1)],
         overdue=0.1,
         busy=0.95,
         messages_per_second=1.0,
@@ -174,6 +187,8 @@ async def test_a_busy_generator_says_that_it_was_the_limit(capsys: pytest.Captur
         "  came back       1 in 1.00 s",
         "  throughput      1 messages/s, 0.0 MB/s each way",
         "  latency         p50 500.000, max 500.000 ms",
+        "  <=    100.000 ms                                            0",
+        f"  <=    500.000 ms  {'#' * 40}  1",
         "  load            95 % of a core for this program: it was the limit, or nearly",
     ]
 

@@ -45,3 +45,15 @@ def test_a_percentile_is_at_most_one_percent_above_the_true_one(durations: list[
 def test_memory_does_not_grow_with_their_number() -> None:
     latencies = collect(*(number * 1e-6 for number in range(100_000)))
     assert len(latencies._buckets) < 2000
+
+
+def test_the_histogram_counts_each_duration_once() -> None:
+    latencies = collect(0.001, 0.001, 0.002, 0.1)
+    rows = latencies.histogram(4)
+    assert [count for _, count in rows] == [3, 0, 0, 1]
+    assert [end for end, _ in rows] == sorted(end for end, _ in rows)
+    assert rows[-1][0] >= 0.1
+    ((end, count),) = collect(0.5).histogram(12)
+    assert end == pytest.approx(0.5, rel=0.011)
+    assert count == 1
+    assert collect().histogram(12) == []

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import random
 import string
 import sys
@@ -36,9 +37,10 @@ from .opening import (
     describe,
     explained,
     make_agent,
+    warn_of_insecurity,
 )
 from .running import FINE, Failure
-from .terminal import Progress, Screen, escape, megabytes_per_second
+from .terminal import Progress, Screen, Style, escape, megabytes_per_second
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -73,6 +75,8 @@ examples:
 """
 
 _PERCENTILES = (50, 90, 99, 99.9)
+_ROWS = 12  # of the histogram
+_BAR = 40  # columns
 _OPENING_AT_ONCE = 50  # handshakes
 _TICK = 0.1  # seconds between two looks at the clock for the progress bar
 _BUSY = 0.9  # of a core
@@ -148,6 +152,7 @@ def _rate(text: str) -> float:
 
 async def run(options: BenchOptions, interrupts: Interrupts) -> int:
     """Run the command and return its exit status."""
+    warn_of_insecurity(options)
     agent = make_agent(options)
     async with agent, BackgroundNursery() as nursery:
         started_at = trio.current_time()
@@ -218,6 +223,7 @@ class Result:
         duration: how long it was measured.
         messages: echoes that came.
         latency: percentiles of the time from when a message was due until its echo had come.
+        histogram: the same times, as ranges: where each ends, and how many echoes lie in it.
         overdue: how long the oldest message had been waiting for its echo at the end.
         busy: the share of one core that this program used.
     """
@@ -229,6 +235,7 @@ class Result:
     duration: float
     messages: int
     latency: dict[str, float | None]
+    histogram: list[tuple[float, int]]
     overdue: float
     busy: float
     messages_per_second: float
@@ -286,6 +293,7 @@ class _Bench:
             duration=duration,
             messages=count,
             latency={name: value if count else None for name, value in latency.items()},
+            histogram=self._latencies.histogram(_ROWS),
             overdue=max(0.0, ended_at - min(self._due)),
             busy=busy / duration,
             messages_per_second=count / duration,
@@ -383,10 +391,21 @@ def _show(screen: Screen, websocket: WebSocket, opening: float, shared: int, res
     screen.fact("throughput", f"{result.messages_per_second:,.0f} messages/s, {rate} each way")
     if result.messages:
         screen.fact("latency", ", ".join(f"{name} {value:.3f}" for name, value in _milliseconds(result)) + " ms")
+    for line in _draw(screen, result.histogram):
+        screen.line(line)
     if result.overdue > (result.latency["max"] or 0.0):
         screen.fact("not back", f"at the end, after {result.overdue:.3f} s, and not counted above")
     busy = f"{result.busy * 100:.0f} % of a core for this program"
     screen.fact("load", f"{busy}: it was the limit, or nearly" if result.busy > _BUSY else busy)
+
+
+def _draw(screen: Screen, histogram: list[tuple[float, int]]) -> Iterator[str]:
+    """Draw a histogram: in each row the milliseconds within which its echoes came, and how many they are."""
+    longest = max((count for _, count in histogram), default=0)
+    for end, count in histogram:
+        length = math.ceil(_BAR * count / longest)
+        bar = screen.paint("#" * length, Style.GOOD) + " " * (_BAR - length)
+        yield f"  <= {end * 1000:>10.3f} ms  {bar}  {count:,}".rstrip()
 
 
 def _milliseconds(result: Result) -> list[tuple[str, float]]:

@@ -38,3 +38,18 @@ class Latencies:
             if seen >= wanted:
                 return min(math.exp((bucket + 1) * _PRECISION), self.longest)
         return math.nan
+
+    def histogram(self, rows: int) -> list[tuple[float, int]]:
+        """Give at most so many ranges, each as wide as the others on a logarithmic scale.
+
+        Returns:
+            The seconds at which each range ends, and how many durations lie in it; nothing if there are none.
+        """
+        if not self._buckets:
+            return []
+        first, last = min(self._buckets), max(self._buckets)
+        width = math.ceil((last - first + 1) / rows)
+        counts = [0] * (1 + (last - first) // width)
+        for bucket, count in self._buckets.items():
+            counts[(bucket - first) // width] += count
+        return [(math.exp((first + (row + 1) * width) * _PRECISION), count) for row, count in enumerate(counts)]
