@@ -224,13 +224,36 @@ async def test_a_browser_gets_a_page(
         body = response.read()
         connection.close()
         assert (response.status, response.headers["Content-Type"]) == (status, header)
-        assert (b"A WebSocket echo server" in body) == (method == "GET")
-        assert b"<script>" not in body
+        assert (b"A WebSocket server to try" in body) == (method == "GET")
+        policy = response.headers.get("Content-Security-Policy", "")
+        assert ("script-src 'sha256-" in policy) == (method != "POST")
 
     async def talk(addresses: list[str]) -> None:
         await trio.to_thread.run_sync(ask, addresses[0])
 
     assert (await serve_while(talk, "--port", "0", monkeypatch=monkeypatch))[0] == 0
+
+
+async def test_broadcast_sends_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def talk(addresses: list[str]) -> None:
+        async with open_websocket(addresses[0]) as one, open_websocket(addresses[0]) as other:
+            # Both have joined when each has seen a message of its own.
+            for websocket in (one, other):
+                await websocket.send("joined")
+                while await websocket.receive() != "joined":
+                    pass
+            await one.send(b"hello")
+            for websocket in (one, other):
+                while (message := await websocket.receive()) == "joined":
+                    pass
+                assert message == b"hello"
+
+    status, lines = await serve_while(talk, "--port", "0", "--broadcast", monkeypatch=monkeypatch)
+    assert status == 0
+    assert sorted(line.rpartition(" / ")[2] for line in lines[1:3]) == [
+        "1000 (OK), 1 message",
+        "1000 (OK), 2 messages",
+    ]
 
 
 async def test_it_listens_on_the_default_port_of_loopback(monkeypatch: pytest.MonkeyPatch) -> None:

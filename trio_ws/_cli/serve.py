@@ -1,35 +1,37 @@
-"""``trio-ws serve``: an echo server."""
+"""``trio-ws serve``: an echo server, or one that sends to all."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
-from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
-from .. import SAME_ORIGIN, ConnectionClosed, HTTPResponse, Limits, serve_websocket
+from .. import SAME_ORIGIN, ConnectionClosed, Group, Limits, serve_websocket
 from .._util.nursery import BackgroundNursery
 from .arguments import add_command, add_shared_arguments, port_number
 from .certificates import make_authority, server_context, throwaway_context, written_to_file
+from .page import make_page_handler
 from .running import FINE, WRONG_USAGE, Failure
 from .terminal import escape
 
 if TYPE_CHECKING:
     import ssl
 
-    from .. import Compression, HTTPRequest, WebSocketRequest, WebSocketServer
+    from .. import Compression, Handler, WebSocket, WebSocketRequest, WebSocketServer
     from .._options import Origins
     from .arguments import Commands
     from .running import Interrupts
 
 _DESCRIPTION = """\
-An echo server: every message comes back as it was sent. One line is printed
-for each WebSocket that has ended. It speaks HTTP/1.1, and HTTP/2 to clients
-that ask for it in TLS or begin with it.
+An echo server: every message comes back as it was sent, or with --broadcast
+goes to all who are connected. A browser that opens its address, with http or
+https, gets a page to try it. One line is printed for each WebSocket that has
+ended. It speaks HTTP/1.1, and HTTP/2 to clients that ask for it in TLS or begin
+with it.
 
 Ctrl-C or SIGTERM closes every connection with code 1001 and ends with status 0;
 again, it ends at once, with status 130.
@@ -42,18 +44,6 @@ examples:
 
 _DEFAULT_HOST = "127.0.0.1"
 _DEFAULT_PORT = 8080
-
-_PAGE = b"""\
-<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<title>trio-ws serve</title>
-<h1>A WebSocket echo server</h1>
-<p>Open a WebSocket at this address, and every message comes back as it was sent:</p>
-<pre>trio-ws connect URL</pre>
-</html>
-"""
-_PAGE_HEADERS = (("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", "default-src 'none'"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +62,7 @@ class ServeOptions:
     key_file: str | None
     origins: list[str]
     any_origin: bool
+    broadcast: bool
     hosts: list[str]
     protocols: list[str]
     compression: Compression | None
@@ -125,6 +116,11 @@ def add_parser(commands: Commands) -> None:
         "loopback for none that names the port of this server)",
     )
     parser.add_argument("--any-origin", action="store_true", help="take them from pages of any origin")
+    parser.add_argument(
+        "--broadcast",
+        action="store_true",
+        help="send every message to all connections, the sender's too; one that takes too little is closed with 1008",
+    )
     add_shared_arguments(parser)
 
 
@@ -167,12 +163,13 @@ async def _listen(nursery: trio.Nursery, options: ServeOptions, context: ssl.SSL
         protocols=options.protocols,
         origins=_origins(options),
         hosts=options.hosts or "auto",
-        http_handler=_answer_http,
+        http_handler=make_page_handler(),
         compression=options.compression,
         limits=Limits(max_message_size=options.max_size),
     )
+    handler = _make_broadcaster() if options.broadcast else _echo
     try:
-        server: WebSocketServer = await nursery.start(serve, _echo, host, port, context)
+        server: WebSocketServer = await nursery.start(serve, handler, host, port, context)
     except OSError as error:
         raise Failure(f"cannot listen on {place}: {error.strerror}") from None
     except ValueError as error:
@@ -201,18 +198,30 @@ async def _echo(request: WebSocketRequest) -> None:
         with suppress(ConnectionClosed):
             async for message in websocket:
                 await websocket.send(message)
-        info = await websocket.wait_closed()
-        count = _count(websocket.statistics().messages_received, "message")
-        peer, target = _describe_peer(request.remote_address), escape(request.target)
-        with suppress(OSError):  # nobody reads it any more
-            _say(f"{peer} {target} {info}, {count}")
+        await _tell_end(request, websocket)
 
 
-async def _answer_http(request: HTTPRequest) -> HTTPResponse:
-    await trio.lowlevel.checkpoint()
-    if request.method not in ("GET", "HEAD"):
-        return HTTPResponse(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "GET, HEAD"})
-    return HTTPResponse(HTTPStatus.OK, _PAGE_HEADERS, _PAGE)
+def _make_broadcaster() -> Handler:
+    """Make a handler that sends every message to all connections, the one that it came from among them."""
+    group = Group(slow="close")
+
+    async def handle(request: WebSocketRequest) -> None:
+        async with request.accept() as websocket:
+            async with group.join(websocket):
+                with suppress(ConnectionClosed):
+                    async for message in websocket:
+                        group.broadcast(message)
+            await _tell_end(request, websocket)
+
+    return handle
+
+
+async def _tell_end(request: WebSocketRequest, websocket: WebSocket) -> None:
+    info = await websocket.wait_closed()
+    count = _count(websocket.statistics().messages_received, "message")
+    peer, target = _describe_peer(request.remote_address), escape(request.target)
+    with suppress(OSError):  # nobody reads it any more
+        _say(f"{peer} {target} {info}, {count}")
 
 
 def _describe_peer(address: object) -> str:
