@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from .arguments import Commands
     from .running import Interrupts
 
-    Use = Callable[[WebSocket], Awaitable[int]]
-
 _DESCRIPTION = """\
 Open a WebSocket; send each line of the input as a text message, print each
 message that arrives.
@@ -164,7 +162,7 @@ def add_parser(commands: Commands) -> None:
         "--strict", action="store_true", help="end with status 1 when the server closes with 3000 to 4999"
     )
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="tell the handshake and all that goes to and fro; no secrets"
+        "-v", "--verbose", action="store_true", help="tell the handshake and all that is sent and received; no secrets"
     )
 
 
@@ -221,10 +219,11 @@ class _Command:
                     status = await connect()
                     break
                 except Failure as failure:
-                    if failure.__cause__ is None or not is_transient(failure.__cause__):
+                    line, cause = str(failure), failure.__cause__
+                    if cause is None or not is_transient(cause):
                         raise
-                    await self._console.tell(escape(str(failure)))
-                    raise failure.__cause__ from None
+                await self._console.tell(escape(line))
+                raise cause
         return status
 
     async def _connect(self, agent: Dispatcher) -> int:
@@ -234,20 +233,8 @@ class _Command:
             Failure: it could not be opened.
             ConnectionClosed: it was lost, and --reconnect is wanted.
         """
-        options = self._options
         async with AsyncExitStack() as stack:
-            try:
-                with explained(options):
-                    keywords = client_keywords(options, agent)
-                    keywords["keepalive"] = Keepalive(interval=options.keepalive) if options.keepalive else None
-                    keywords["instruments"] = [self._trace] if self._trace is not None else []
-                    opening = open_websocket(options.url, options.protocols, **keywords)
-                    websocket = await stack.enter_async_context(opening)
-            except Failure as failure:
-                if options.verbose and isinstance(failure.__cause__, HandshakeRejected):
-                    await self._console.tell(*describe_rejection(failure.__cause__))
-                raise
-            check_version(options, websocket)
+            websocket = await self._open(stack, agent)
             await self._tell_trace()
             await self._console.tell(f"connected to {escape(describe(websocket))}")
             if not self._explained:
@@ -256,6 +243,23 @@ class _Command:
             with self._interrupts.ending_gently(self._session.end):
                 await self._session.begin()
                 return await self._session.converse(websocket)
+
+    async def _open(self, stack: AsyncExitStack, agent: Dispatcher) -> WebSocket:
+        options = self._options
+        try:
+            with explained(options):
+                keywords = client_keywords(options, agent)
+                keywords["keepalive"] = Keepalive(interval=options.keepalive) if options.keepalive else None
+                keywords["instruments"] = [self._trace] if self._trace is not None else []
+                opening = open_websocket(options.url, options.protocols, **keywords)
+                websocket = await stack.enter_async_context(opening)
+                check_version(options, websocket)
+                return websocket
+        except Failure as caught:
+            failure = caught
+        if options.verbose and isinstance(failure.__cause__, HandshakeRejected):
+            await self._console.tell(*describe_rejection(failure.__cause__))
+        raise failure
 
     async def _explain_console(self) -> None:  # noqa: ASYNC910
         """Tell a person, the first time, what can be typed."""

@@ -89,11 +89,11 @@ class Session:
         """Begin to read the input, unless that was begun on a connection before."""
         if not self._begun:
             self._begun = True
-            await self._nursery.start(self._hold_console)
+            await self._nursery.start(self._hold)
             self._nursery.start_soon(self._read_input)
         await trio.lowlevel.checkpoint()
 
-    async def _hold_console(self, *, task_status: trio.TaskStatus[None]) -> None:
+    async def _hold(self, *, task_status: trio.TaskStatus[None]) -> None:
         async with self._console.session():
             task_status.started()
             await trio.sleep_forever()

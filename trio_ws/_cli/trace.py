@@ -1,4 +1,4 @@
-"""What ``trio-ws connect --verbose`` tells: the handshake, and what goes to and fro."""
+"""What ``trio-ws connect --verbose`` tells: the handshake, and what is sent and received."""
 
 from __future__ import annotations
 
