@@ -223,6 +223,16 @@ async def test_messages_are_laid_out_and_cut_short_for_people(nursery: trio.Nurs
     await terminal.see(b'\n< {"name": [1]}\r\n< ' + b"x" * 5000 + b"\r\n")
 
 
+async def test_the_warning_of_insecurity_is_red(nursery: trio.Nursery, terminal: Terminal) -> None:
+    async def talk(websocket: WebSocket) -> None:
+        await websocket.wait_closed()
+
+    url = await start_server(nursery, talk)
+    assert await ended(await connect(terminal, url, "--insecure", "-x", "/close")) == 0
+    await terminal.see(b"\x1b[31m--insecure: the server may be anybody")
+    await terminal.see(b"\x1b[0m\r\nconnected to")
+
+
 async def test_without_prompt_toolkit_lines_are_read_all_the_same(
     nursery: trio.Nursery, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
