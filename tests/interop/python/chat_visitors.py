@@ -22,8 +22,9 @@ FLAGS = (
 )
 TIMEOUT = 30.0  # seconds
 SIDE_BY_SIDE = (
-    "<style>body{{margin:0;display:flex;gap:16px;padding:16px;background:#c9d3df}}img{{width:560px;height:auto;align-self:start;border-radius:12px}}"
-    '</style><img src="data:image/png;base64,{}"><img src="data:image/png;base64,{}">'
+    "<!doctype html><style>body{{margin:0;display:flex;gap:16px;padding:16px;background:#c9d3df}}"
+    "img{{width:560px;height:auto;align-self:start;border-radius:12px}}</style>"
+    '<img src="data:image/png;base64,{}"><img src="data:image/png;base64,{}">'
 )
 
 
@@ -66,9 +67,9 @@ def save_side_by_side(driver: webdriver.Chrome, pictures: list[str], path: Path)
     driver.switch_to.new_window("window")
     driver.set_window_rect(width=1168, height=800)
     driver.get("data:text/html;base64," + base64.b64encode(SIDE_BY_SIDE.format(*pictures).encode()).decode())
-    height = driver.execute_script("return document.body.offsetHeight")  # type: ignore[no-untyped-call]
+    height = driver.execute_script("return document.body.offsetHeight")
     clip = {"x": 0, "y": 0, "width": 1168, "height": height, "scale": 1}
-    taken = driver.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip})  # type: ignore[no-untyped-call]
+    taken = driver.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip})
     path.write_bytes(base64.b64decode(taken["data"]))
 
 
