@@ -275,7 +275,7 @@ class WebSocketServer:
 
     @property
     def is_accepting(self) -> bool:
-        """Whether new connections are accepted: True until :meth:`stop_listening`, :meth:`aclose` or a cancellation.
+        """Whether new connections are accepted; True until :meth:`stop_listening`, :meth:`aclose` or a cancellation.
 
         A load balancer that asks for ``/readyz`` should hear of the end before it begins; see the how-to on deployment.
         """
