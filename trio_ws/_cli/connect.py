@@ -121,6 +121,30 @@ def add_parser(commands: Commands) -> None:
         metavar="TEXT",
         help="obey TEXT as a line, and read no input; may be repeated. With --reconnect on each connection anew",
     )
+    _add_ending_arguments(parser)
+    _add_format_arguments(parser)
+    parser.add_argument(
+        "--no-commands", action="store_false", dest="commands", help="send lines that begin with a slash, too"
+    )
+    parser.add_argument(
+        "--no-history", action="store_false", dest="history", help="do not keep what is typed for the next run"
+    )
+    parser.add_argument(
+        "--keepalive",
+        type=seconds,
+        default=20.0,
+        metavar="SECONDS",
+        help="send a ping after so long without a byte from the server, 0: never (default 20)",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="end with status 1 when the server closes with 3000 to 4999"
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="tell the handshake and all that is sent and received; no secrets"
+    )
+
+
+def _add_ending_arguments(parser: argparse.ArgumentParser) -> None:
     ending = parser.add_mutually_exclusive_group()
     ending.add_argument(
         "-w",
@@ -143,26 +167,6 @@ def add_parser(commands: Commands) -> None:
         action="store_true",
         help="when the connection is lost, or cannot be opened for a reason that may pass, open it again, "
         "with growing pauses",
-    )
-    _add_format_arguments(parser)
-    parser.add_argument(
-        "--no-commands", action="store_false", dest="commands", help="send lines that begin with a slash, too"
-    )
-    parser.add_argument(
-        "--no-history", action="store_false", dest="history", help="do not keep what is typed for the next run"
-    )
-    parser.add_argument(
-        "--keepalive",
-        type=seconds,
-        default=20.0,
-        metavar="SECONDS",
-        help="send a ping after so long without a byte from the server, 0: never (default 20)",
-    )
-    parser.add_argument(
-        "--strict", action="store_true", help="end with status 1 when the server closes with 3000 to 4999"
-    )
-    parser.add_argument(
-        "-v", "--verbose", action="store_true", help="tell the handshake and all that is sent and received; no secrets"
     )
 
 
