@@ -23,7 +23,7 @@ import itertools
 import math
 import select
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 
 READ = 0x1
 WRITE = 0x4
-HANGUP = 0x8 | 0x10 | 0x2000  # EPOLLERR, EPOLLHUP, EPOLLRDHUP
+PEER_ENDED = 0x2000  # EPOLLRDHUP
+HANGUP = 0x8 | 0x10 | PEER_ENDED  # EPOLLERR, EPOLLHUP
+EDGE_TRIGGERED = 1 << 31  # EPOLLET
+
+# None where there is no epoll. By name: type checkers do not know it for those systems.
+_open_epoll: Callable[[], Any] | None = getattr(select, "epoll", None)
 
 EVENTS_AT_ONCE = 128  # of a step
 BYTES_AT_ONCE = 2**20  # that a step reads
@@ -98,7 +103,7 @@ class Reactor:
         use_epoll: False: wait for each socket in tasks of its own, as where there is no epoll.
     """
 
-    def __init__(self, nursery: trio.Nursery, *, shield: bool, use_epoll: bool = hasattr(select, "epoll")) -> None:
+    def __init__(self, nursery: trio.Nursery, *, shield: bool, use_epoll: bool = _open_epoll is not None) -> None:
         self._nursery = nursery
         self._shield = shield
         self._watcher: EpollWatcher | TaskWatcher = EpollWatcher() if use_epoll else TaskWatcher(nursery)
@@ -281,17 +286,18 @@ class EpollWatcher:
     __slots__ = ("_epoll", "_fd", "_parked", "_sockets")
 
     def __init__(self) -> None:
-        self._epoll: select.epoll | None = None
+        self._epoll: Any = None
         self._fd = -1
         self._parked = trio.lowlevel.ParkingLot()  # where to wait while there is no set
         self._sockets: dict[int, ReadySocket] = {}
 
     def add(self, sock: ReadySocket) -> None:
         if self._epoll is None:
-            self._epoll = select.epoll()
+            assert _open_epoll is not None
+            self._epoll = _open_epoll()
             self._fd = self._epoll.fileno()
         self._sockets[sock.fd] = sock
-        self._epoll.register(sock.fd, select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET)
+        self._epoll.register(sock.fd, READ | WRITE | PEER_ENDED | EDGE_TRIGGERED)
 
     def remove(self, sock: ReadySocket) -> None:
         if self._sockets.pop(sock.fd, None) is not None and self._epoll is not None:
