@@ -272,6 +272,31 @@ class Connection:
             if not outbox.calm:
                 outbox.let_next_in()
 
+    async def send_in_steps(self, message: Message, compress: bool | None) -> None:
+        """Do as :meth:`send` with a large message, with turns for other tasks while it is being compressed.
+
+        Cancelled, nothing of the message was sent.
+        """
+        outbox = self.outbox
+        if not isinstance(message, str):
+            message = bytes(message)
+        compression = self.protocol.compress_in_steps(message, compress) if self.is_open() else None
+        if compression is None:
+            self.send(message, compress)
+            return
+        outbox.hold(in_pieces=False)
+        try:
+            while compression.advance():
+                await trio.lowlevel.checkpoint()
+                if not self.is_open():
+                    raise self.closed_error()
+            outbox.write_large(self.protocol.encode_in_steps(message, compression))
+            self.counters.messages_sent += 1
+            self.notice_loss()
+        finally:
+            compression.close()
+            outbox.let_go()
+
     def send_prepared(self, prepared: PreparedMessage, compress: bool | None) -> None:
         """Send a message now, room or not; the connection is open, and sends no message in pieces."""
         self.outbox.write(self.protocol.encode_prepared(prepared, compress))

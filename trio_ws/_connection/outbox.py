@@ -99,9 +99,13 @@ class Outbox:
             self._let_in = True
             self._senders.unpark()
 
-    def hold(self) -> None:
-        """Keep everyone in line: a message begins that goes in pieces. Only who may write now may call this."""
-        self.held = self._let_in = True
+    def hold(self, *, in_pieces: bool = True) -> None:
+        """Keep everyone in line. Only who may write now may call this.
+
+        Args:
+            in_pieces: a message begins that goes in pieces; False: one is being made that will go in one.
+        """
+        self.held, self._let_in = in_pieces, True
         self.calm = False
 
     def let_go(self) -> None:
@@ -146,8 +150,8 @@ class Outbox:
             if self._transport.unsent:
                 self._wait_for_transport()
 
-    def write_large(self, frame: LargeFrame) -> None:
-        """Send a frame that is not to be copied."""
+    def write_large(self, frame: bytes | LargeFrame) -> None:
+        """Send a frame, also one that is not to be copied."""
         if self._flushing:
             self._frames.append(frame)
             self._size += len(frame)

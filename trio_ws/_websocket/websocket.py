@@ -8,6 +8,7 @@ import trio
 
 from .._close import GOING_AWAY, INTERNAL_ERROR, NORMAL, check_close
 from .._exceptions import closes_with
+from .._wire.frames import LARGE, SIZED
 from .base import WebSocketBase, check_payload
 from .events import Events
 from .message_streams import IncomingMessage, OutgoingMessage
@@ -89,7 +90,10 @@ class WebSocket(WebSocketBase, trio.abc.Channel[str | bytes]):
         await trio.lowlevel.checkpoint_if_cancelled()
         if not connection.outbox.calm:
             await connection.wait_to_send()
-        connection.send(value, compress)
+        if type(value) in SIZED and len(value) >= LARGE and connection.protocol.compresses:
+            await connection.send_in_steps(value, compress)
+        else:
+            connection.send(value, compress)
         del value  # or each of many tasks would hold a message while the others run, in memory that leaves the caches
         if connection.reader_ran:  # others have run since the last call that passed the scheduler
             connection.reader_ran = False

@@ -8,6 +8,7 @@ import trio
 
 from .._close import NORMAL, check_close
 from .._exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedLocally, ConnectionClosedOK
+from .._wire.frames import LARGE, SIZED
 from .base import WebSocketBase
 
 if TYPE_CHECKING:
@@ -138,9 +139,13 @@ class _Writable(trio.abc.SendChannel[str | bytes]):
         try:
             # As WebSocket.send() does it.
             await trio.lowlevel.checkpoint_if_cancelled()
-            if not self._connection.outbox.calm:
-                await self._connection.wait_to_send()
-            self._connection.send(value, None)
+            connection = self._connection
+            if not connection.outbox.calm:
+                await connection.wait_to_send()
+            if type(value) in SIZED and len(value) >= LARGE and connection.protocol.compresses:
+                await connection.send_in_steps(value, None)
+            else:
+                connection.send(value, None)
         except ConnectionClosedOK as error:  # an end of what is received, but a sender is broken by it
             raise ConnectionClosedError(error.received, error.sent) from None
         del value
