@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import weakref
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 import trio
@@ -210,6 +211,46 @@ async def test_what_can_wait_is_a_checkpoint(autojump_clock: MockClock) -> None:
             await client.aclose()
         with assert_checkpoints():
             await client.wait_closed()
+
+
+async def test_a_call_need_not_pass_the_scheduler_if_the_reactor_has_run_and_two_in_a_row_do(
+    autojump_clock: MockClock,
+) -> None:
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with one_side() as (websocket, peer), trio.open_nursery() as nursery:
+        for number in range(100):
+            peer.send(str(number))
+        await wait_all_tasks_blocked()
+        nursery.start_soon(count_turns)
+        await trio.lowlevel.checkpoint()
+        for _ in range(100):
+            await websocket.receive()
+        assert 98 <= turns <= 100  # but for the first call, each lets others run
+        turns = 0
+        for _ in range(100):
+            await websocket.send("x")
+        assert 99 <= turns <= 101
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_call_that_need_not_pass_the_scheduler_looks_for_cancellation(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer):
+        for call in (websocket.receive, partial(websocket.send, "never")):
+            peer.send("kept")
+            await wait_all_tasks_blocked()
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await call()
+            assert scope.cancelled_caught
+        assert [await websocket.receive(), await websocket.receive()] == ["kept", "kept"]
+        assert peer.heard() == []
 
 
 async def test_what_cannot_wait_is_no_checkpoint(autojump_clock: MockClock) -> None:

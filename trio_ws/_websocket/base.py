@@ -125,7 +125,8 @@ class WebSocketBase:
     async def wait_closed(self) -> CloseInfo:
         """Wait until the connection has ended, by whomever, and return how. Cancelled, nothing happens to it.
 
-        While the receive buffer is full, nothing is read, and the peer's end is not seen until somebody receives.
+        While the receive buffer is full, nothing is read. A connection that breaks then ends at once, where the system
+        tells; the end of a peer that closed in order is seen when somebody has received what came before.
         """
         await self._connection.wait_ended()
         return self._connection.protocol.close_info
