@@ -1,0 +1,143 @@
+"""A stream that pushes: pauses, what is held, a bug of what is above, and the end of the connection below."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+import trio_ws
+from tests.connection.memory import MemoryTransport
+from trio_ws import Http2Statistics, Limits
+from trio_ws._net.http2.connection import Http2Connection
+from trio_ws._net.http2.receive_window import ReceiveWindow
+from trio_ws._net.http2.stream import Http2Stream
+from trio_ws._reactor import Reactor
+from trio_ws._util.nursery import BackgroundNursery
+
+from ..test_pushing import Listener
+from .raw_http2 import HELLO, raw_client
+from .test_stream import Recorder
+
+
+def make_stream() -> Http2Stream:
+    return Http2Stream(Recorder(), 1, send_window=100, receive_window=ReceiveWindow(100, 100))
+
+
+async def test_a_paused_stream_holds_what_comes_and_tells_of_the_end(autojump_clock: MockClock) -> None:
+    async with BackgroundNursery() as nursery:
+        stream, listener, reactor = make_stream(), Listener(), Reactor(nursery, shield=True)
+        reactor.add(listener)
+        stream.start(listener, reactor)
+        stream.pause_reading()
+        stream.resume_reading()  # nothing has come
+        stream.pause_reading()
+        stream.arrive(b"one", 3, 0)
+        stream.arrive(b"two", 3, 0, ended=True)
+        await wait_all_tasks_blocked()
+        assert (listener.data, listener.heard) == (b"", ["peer ended"])
+        stream.resume_reading()
+        assert listener.data == b""
+        await wait_all_tasks_blocked()
+        assert (listener.data, listener.heard) == (b"onetwo", ["peer ended", "eof"])
+        reactor.remove(listener)
+
+
+async def test_what_is_held_goes_before_what_comes(autojump_clock: MockClock) -> None:
+    async with BackgroundNursery() as nursery:
+        stream, listener, reactor = make_stream(), Listener(), Reactor(nursery, shield=True)
+        reactor.add(listener)
+        stream.arrive(b"in the handshake,", 17, 0)
+        stream.start(listener, reactor)
+        stream.arrive(b"behind it", 9, 0)
+        await wait_all_tasks_blocked()
+        assert listener.data == b"in the handshake,behind it"
+        stream.resume_reading()
+        stream.abort()
+        stream.resume_reading()
+        await wait_all_tasks_blocked()
+        reactor.remove(listener)
+
+
+async def test_room_is_told_once_and_not_after_abort(autojump_clock: MockClock) -> None:
+    async with BackgroundNursery() as nursery:
+        for aborts in (False, True):
+            stream, listener, reactor = make_stream(), Listener(), Reactor(nursery, shield=True)
+            stream._connection.takes = False  # type: ignore[attr-defined]
+            reactor.add(listener)
+            stream.start(listener, reactor)
+            stream.write(b"abc")
+            assert (stream.take(1), stream.take(1)) == (b"a", b"b")
+            if aborts:
+                stream.abort()
+            await wait_all_tasks_blocked()
+            assert listener.heard == ([] if aborts else ["resume"])
+            reactor.remove(listener)
+
+
+async def test_a_bug_of_one_websocket_ends_its_stream_and_no_other(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, "trio_ws.connection")
+    opened: list[trio_ws.WebSocket] = []
+
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        async with request.accept() as websocket:
+            opened.append(websocket)
+            async for message in websocket:
+                await websocket.send(message)
+
+    def crash(data: bytes) -> None:
+        raise ZeroDivisionError("a bug")
+
+    async with raw_client(handler) as peer:
+        await peer.open(1)
+        await peer.open(3)
+        await wait_all_tasks_blocked()
+        monkeypatch.setattr(type(opened[0]._connection.protocol), "take_whole", lambda self, data: crash(data))
+        await peer.data(1, HELLO)
+        await wait_all_tasks_blocked()
+        monkeypatch.undo()
+        await peer.echo(3)
+        assert (await opened[0].wait_closed()).code == 1006
+    assert "internal error" in caplog.text
+
+
+async def test_a_connection_that_has_ended_goes_when_its_last_bytes_have_or_after_a_while(
+    autojump_clock: MockClock,
+) -> None:
+    for takes in (True, False):
+        below = MemoryTransport()
+        below.peer = MemoryTransport()
+        async with trio.open_nursery() as nursery:
+            reactor = Reactor(nursery, shield=False)
+            connection = Http2Connection(below, Limits(close_linger=3), Http2Statistics(), reactor)
+            connection.start()
+            await wait_all_tasks_blocked()
+            below.room = 0
+            connection.drain()
+            connection.end_with_its_streams()
+            assert connection.ended
+            below.make_room(1)
+            await wait_all_tasks_blocked()
+            assert not below.closed
+            began = trio.current_time()
+            if takes:
+                below.make_room(1000)
+            await trio.sleep(5)
+            assert below.closed
+            assert trio.current_time() == began + 5
+        assert not reactor._members
+
+
+async def test_a_transport_that_breaks_ends_the_connection(autojump_clock: MockClock) -> None:
+    below = MemoryTransport()
+    below.peer = MemoryTransport()
+    async with trio.open_nursery() as nursery:
+        connection = Http2Connection(below, Limits(), Http2Statistics(), Reactor(nursery, shield=False))
+        connection.start()
+        below.break_down(OSError("gone"))
+        await connection.wait_done()
+        assert str(connection.error) == "gone"
