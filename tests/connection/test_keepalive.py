@@ -17,6 +17,12 @@ def test_a_silent_peer_is_asked_then_given_up() -> None:
     assert clock.look(125) == (Verdict.SILENT, 125)
 
 
+def test_of_a_peer_that_neither_answers_nor_takes_anything_the_silence_is_told() -> None:
+    clock = KeepaliveClock(Keepalive(interval=20, timeout=5), 100)
+    clock.look(120, stuck_since=100)
+    assert clock.look(125, stuck_since=100) == (Verdict.SILENT, 125)
+
+
 def test_any_byte_after_the_question_is_an_answer() -> None:
     clock = KeepaliveClock(Keepalive(interval=20, timeout=5), 100)
     clock.look(120)
@@ -37,7 +43,7 @@ def test_silence_tells_nothing_while_nobody_listens() -> None:
     clock = KeepaliveClock(Keepalive(interval=20, timeout=5), 100)
     clock.look(120)
     assert clock.look(1000, listening=False) == (Verdict.WAIT, 1020)
-    clock.restart(1000)
+    clock.hear(1000)
     assert clock.look(1001) == (Verdict.WAIT, 1020)
 
 
@@ -77,6 +83,22 @@ def test_a_late_clock_asks_once_more() -> None:
     assert clock.look(1030) == (Verdict.ASK, 1035)
 
 
+def test_a_clock_that_is_a_second_late_is_late() -> None:
+    clock = KeepaliveClock(Keepalive(interval=20, timeout=5), 100)
+    clock.look(120)
+    assert clock.look(126) == (Verdict.ASK, 131)
+    clock.hear(130)
+    assert clock.look(131) == (Verdict.WAIT, 150)
+
+
+def test_something_overheard_counts_when_it_is_the_newest() -> None:
+    clock = KeepaliveClock(Keepalive(interval=20, timeout=5), 100)
+    clock.overhear(90)
+    assert clock.look(101) == (Verdict.WAIT, 120)
+    clock.overhear(110)
+    assert clock.look(111) == (Verdict.WAIT, 130)
+
+
 def test_a_late_clock_gives_a_peer_that_takes_nothing_its_time_once_more() -> None:
     clock = KeepaliveClock(Keepalive(interval=20, timeout=5), 100)
     assert clock.look(500, listening=False, stuck_since=105) == (Verdict.ASK, 505)
@@ -85,4 +107,10 @@ def test_a_late_clock_gives_a_peer_that_takes_nothing_its_time_once_more() -> No
 
 
 def test_without_keepalive_nobody_is_asked() -> None:
-    assert KeepaliveClock(None, 0).look(10**9) == (Verdict.WAIT, math.inf)
+    clock = KeepaliveClock(None, 0)
+    assert clock.look(10**9) == (Verdict.WAIT, math.inf)
+    assert clock.limits == "interval is inf s, timeout inf s"
+
+
+def test_the_limits_are_told_in_words() -> None:
+    assert KeepaliveClock(Keepalive(interval=20, timeout=5), 0).limits == "interval is 20 s, timeout 5 s"

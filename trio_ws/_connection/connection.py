@@ -454,7 +454,7 @@ class Connection:
         self._low_mark = NEVER
         if self.stalled:
             self.stalled = False
-            self.keepalive.restart(self._now())
+            self.keepalive.hear(self._now())
             self._set_timer(self._now())
         self._pace()
 

@@ -43,7 +43,7 @@ class KeepaliveClock:
     def __init__(self, keepalive: Keepalive | None, now: float) -> None:
         self._keepalive = keepalive
         self._timeout = math.inf if keepalive is None or keepalive.timeout is None else keepalive.timeout
-        self._asked_at: float | None = None
+        self._asked_at = -math.inf
         self._late_at = -math.inf  # when it was last found to be late
         self.heard_at: float = now
         self.paused_at: float = -math.inf
@@ -55,7 +55,7 @@ class KeepaliveClock:
         return f"interval is {interval:g} s, timeout {self._timeout:g} s"
 
     def hear(self, now: float) -> None:
-        """Note that something came from the peer."""
+        """Note that something came from the peer, or that it is listened to again: its silence begins anew."""
         self.heard_at = now
 
     def overhear(self, at: float) -> None:
@@ -65,11 +65,6 @@ class KeepaliveClock:
     def pause(self, now: float) -> None:
         """Note that nobody listens to the peer from now on."""
         self.paused_at = now
-
-    def restart(self, now: float) -> None:
-        """Begin anew: somebody listens again."""
-        self.heard_at = now
-        self._asked_at = None
 
     def look(self, now: float, *, listening: bool = True, stuck_since: float | None = None) -> tuple[Verdict, float]:
         """Tell what to do now, and when to look again; that is not later than now if the peer is to be given up.
@@ -92,10 +87,8 @@ class KeepaliveClock:
         return verdict, again_at if listening and stuck_since is None else min(again_at, now + keepalive.interval)
 
     def _look_at_silence(self, interval: float, now: float) -> tuple[Verdict, float]:
-        if self._asked_at is not None:
-            if self.heard_at < self._asked_at:
-                return self._judge(Verdict.SILENT, now, self._asked_at + self._timeout, self.heard_at)
-            self._asked_at = None
+        if self.heard_at < self._asked_at:
+            return self._judge(Verdict.SILENT, now, self._asked_at + self._timeout, self.heard_at)
         due = self.heard_at + interval
         if now < due:
             return Verdict.WAIT, due
