@@ -56,6 +56,7 @@ MALLORY = ("198.51.100.7", 0)
         ([x_for("192.0.2.1"), x_proto("https")], ALICE, True),
         ([x_for("192.0.2.1"), x_proto("http")], ALICE, False),
         ([x_for("192.0.2.1"), x_proto("WSS")], ALICE, True),
+        ([x_for("192.0.2.1"), x_proto("ws")], ALICE, False),
         ([x_for("192.0.2.1"), x_proto("gopher")], ALICE, None),
         ([x_for("192.0.2.1, 198.51.100.7")], MALLORY, None),
         ([x_for("192.0.2.1"), x_for("198.51.100.7")], MALLORY, None),
@@ -80,6 +81,7 @@ MALLORY = ("198.51.100.7", 0)
         ([x_for("example.com")], None, None),
         ([x_for("unknown"), x_proto("https")], None, True),
         ([x_proto("https")], None, True),
+        ([x_proto("https, http")], None, False),
         # How it is written.
         ([x_for("192.0.2.1:4711")], ("192.0.2.1", 4711), None),
         ([x_for("192.0.2.1:99999")], ALICE, None),
@@ -110,6 +112,11 @@ MALLORY = ("198.51.100.7", 0)
         ([forwarded('for=192.0.2.1;x="'), forwarded("for=198.51.100.7")], MALLORY, None),
         ([forwarded('for=192.0.2.1;x=", for=198.51.100.7')], None, None),
         ([forwarded('for=192.0.2.1;x=", for="[2001:db9::1]"')], None, None),
+        ([forwarded("for=192.0.2.1;x=\\, for=198.51.100.7")], MALLORY, None),
+        ([forwarded('for=192.0.2.1;"x')], None, None),
+        ([forwarded('for=192.0.2.1;x=1"2"')], None, None),
+        ([forwarded('"x", for=198.51.100.7')], MALLORY, None),
+        ([forwarded(r'for="\192.0\.2.1"')], ALICE, None),
         ([forwarded("for=192.0.2.1;for=198.51.100.7")], None, None),
         ([forwarded('for=19"2.0.2.1"')], None, None),
         ([forwarded('for="192.0.2.1')], None, None),
@@ -126,7 +133,9 @@ def test_what_trusted_proxies_say(
     assert client(*fields) == Client(address, secure)
 
 
-@pytest.mark.parametrize("peer", [("192.0.2.9", 5), ("11.0.0.1", 5), ("::1", 5), None, "", b"\0x", "/run/socket"])
+@pytest.mark.parametrize(
+    "peer", [("192.0.2.9", 5), ("11.0.0.1", 5), ("proxy", 5), ("::1", 5), None, "", b"\0x", "/run/socket"]
+)
 def test_who_is_not_trusted_is_not_believed(peer: object) -> None:
     said = [x_for("192.0.2.1"), x_proto("https"), forwarded("for=192.0.2.1")]
     assert client(*said, peer=peer) == Client()

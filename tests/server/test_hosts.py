@@ -73,6 +73,7 @@ def taken(hosts: Literal["auto"] | Iterable[str] | None, authority: str, *ports:
         ("public.example:443", (8765,), False, True),
         ("public.example:8443", (8765,), False, True),
         ("", (8765,), False, True),
+        ("", (80,), False, True),
         # What others can reach anyway.
         ("evil.example:8765", (), False, True),
     ],
