@@ -103,6 +103,45 @@ def test_on_a_short_path_a_window_stays_as_it_is() -> None:
     assert path.updates == 16 * MEBIBYTE // (32 * KIBIBYTE)
 
 
+def test_what_waits_for_the_application_takes_its_place_in_the_window() -> None:
+    window = ReceiveWindow(64 * KIBIBYTE, 2 * MEBIBYTE)
+    window.available -= 64 * KIBIBYTE
+    assert window.update(40 * KIBIBYTE, 0.0, 0.05, MAX_WINDOW) == 24 * KIBIBYTE
+    assert window.available == 24 * KIBIBYTE
+    # The peer sends all of it, and the application takes 4 KiB: not enough to grow by.
+    window.available -= 24 * KIBIBYTE
+    assert window.update(60 * KIBIBYTE, 0.01, 0.05, MAX_WINDOW) == 4 * KIBIBYTE
+    assert (window.size, window.available) == (64 * KIBIBYTE, 4 * KIBIBYTE)
+
+
+def test_a_window_grows_when_a_quarter_of_it_is_taken_within_two_round_trips_and_is_measured_anew() -> None:
+    window = ReceiveWindow(64 * KIBIBYTE, 2 * MEBIBYTE)
+    window.update(0, 0.0, 0.05, MAX_WINDOW)
+    window.available -= 16 * KIBIBYTE - 1
+    assert window.update(0, 0.01, 0.05, MAX_WINDOW) == 16 * KIBIBYTE - 1
+    window.available -= 1
+    assert window.update(0, 0.02, 0.05, MAX_WINDOW) == 64 * KIBIBYTE + 1
+    assert (window.size, window.available) == (128 * KIBIBYTE, 128 * KIBIBYTE)
+    window.available -= 16 * KIBIBYTE  # a quarter only together with what was taken before
+    assert window.update(0, 0.03, 0.05, MAX_WINDOW) == 16 * KIBIBYTE
+    assert window.size == 128 * KIBIBYTE
+    assert window.grown == 64 * KIBIBYTE
+
+
+@pytest.mark.parametrize(
+    ("receive_buffer", "most"),
+    [(256 * KIBIBYTE, 512 * KIBIBYTE), (None, 64 * KIBIBYTE + MAX_CONNECTION_WINDOW)],
+)
+def test_the_window_of_a_stream_grows_to_twice_the_receive_buffer(receive_buffer: int | None, most: int) -> None:
+    windows = ReceiveWindows(Limits(receive_buffer=receive_buffer, h2_stream_window=64 * KIBIBYTE))
+    windows.round_trip = 0.05
+    window = windows.add_stream()
+    for number in range(100):
+        window.available -= window.size // 2
+        windows.update_stream(window, 0, 0.01 * number)
+    assert window.size == most
+
+
 def test_what_comes_now_and_then_makes_no_window_grow() -> None:
     window = ReceiveWindow(64 * KIBIBYTE, 2 * MEBIBYTE)
     for now in range(100):
