@@ -146,6 +146,35 @@ def test_the_callers_host_and_authorization_win() -> None:
     assert "host" not in dict(fields)
 
 
+@pytest.mark.parametrize(
+    ("headers", "user_agent", "sent"),
+    [
+        ({}, "ours/1", ["ours/1"]),
+        ({}, None, []),
+        ({"user-agent": "mine/2"}, "ours/1", ["mine/2"]),
+        ({"User-Agent": "mine/2"}, None, ["mine/2"]),
+    ],
+)
+def test_the_callers_user_agent_wins_and_none_sends_none(
+    headers: HeadersLike, user_agent: str | None, sent: list[str]
+) -> None:
+    client = ClientHandshake(
+        parse_url("ws://example.com"), (), headers=headers, origin=None, compression=None, user_agent=user_agent
+    )
+    assert client.user_agent == user_agent
+    _, _, fields = client.http1_request()
+    assert [value for name, value in fields if name.lower() == "user-agent"] == sent
+    assert [value for name, value in client.http2_request() if name == "user-agent"] == sent
+
+
+def test_a_refusal_is_kept_with_its_status_and_headers() -> None:
+    client = handshake()
+    assert client.rejection is None
+    rejected = client.reject(403, Headers({"X-Why": "no"}))
+    assert client.rejection is rejected
+    assert (rejected.status, rejected.headers, rejected.body) == (403, {"X-Why": "no"}, b"")
+
+
 def test_the_callers_origin_header_is_as_good_as_the_argument() -> None:
     assert handshake(headers={"Origin": "null"}).http2_request()[-1] == ("origin", "null")
 
