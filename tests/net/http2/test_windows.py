@@ -142,6 +142,16 @@ def test_the_window_of_a_stream_grows_to_twice_the_receive_buffer(receive_buffer
     assert window.size == most
 
 
+def test_windows_give_back_what_was_taken() -> None:
+    windows = ReceiveWindows(Limits(h2_stream_window=64 * KIBIBYTE))
+    window = windows.add_stream()
+    for available in (window, windows.connection):
+        available.available -= 40 * KIBIBYTE
+    assert windows.update_stream(window, 10 * KIBIBYTE, 5.0) == 30 * KIBIBYTE
+    assert windows.update_connection(5.0) == 40 * KIBIBYTE
+    assert windows.connection.available == CONNECTION_WINDOW
+
+
 def test_what_comes_now_and_then_makes_no_window_grow() -> None:
     window = ReceiveWindow(64 * KIBIBYTE, 2 * MEBIBYTE)
     for now in range(100):

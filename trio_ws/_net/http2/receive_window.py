@@ -83,10 +83,9 @@ class ReceiveWindow:
         self._measured_from = now
 
     def _grow_by(self, increment: int) -> None:
-        if increment > 0:
-            self.size += increment
-            least = max(1, self._first_size // _UPDATES)  # never more often than while it was small
-            self.update_at = self.size - max(least, self.size // _UPDATES_OF_GROWN)
+        self.size += increment
+        least = max(1, self._first_size // _UPDATES)  # never more often than while it was small
+        self.update_at = self.size - max(least, self.size // _UPDATES_OF_GROWN)
 
 
 class ReceiveWindows:
