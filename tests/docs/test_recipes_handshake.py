@@ -1,7 +1,8 @@
-"""The examples of the pages on subprotocols, mTLS, and a page on the port of its WebSocket."""
+"""The examples of the pages on subprotocols, mTLS, memory, and a page on the port of its WebSocket."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,22 @@ def test_the_preferred_subprotocol_is_spoken() -> None:
 
 def test_a_client_is_known_by_its_certificate() -> None:
     assert run("mutual_tls.py") == ["hello, Ada", "401 show a certificate"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+def test_the_memory_of_a_connection_is_measured() -> None:
+    lines = run("memory_use.py", "50")
+    figures = [re.fullmatch(r"([a-z ]+): (\d+\.\d) KiB", line) for line in lines]
+    assert [figure and figure[1] for figure in figures] == [
+        "default",
+        "no context takeover",
+        "smallest windows",
+        "no compression",
+    ]
+    # What a window costs, and that without one less is held, is far above what an allocator blurs.
+    assert figures[0] is not None
+    assert figures[3] is not None
+    assert float(figures[0][2]) > float(figures[3][2])
 
 
 async def test_a_page_and_its_websocket_share_a_port() -> None:
