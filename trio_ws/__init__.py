@@ -63,8 +63,10 @@ from ._websocket.start import Opened as Opened
 from ._websocket.websocket import WebSocket as WebSocket
 from ._websocket.websocket import ping as ping
 from ._websocket.websocket_stream import WebSocketStream as WebSocketStream
+from ._wire.handshake import HandshakeInfo as HandshakeInfo
 from ._wire.headers import Headers as Headers
 from ._wire.headers import HeadersLike as HeadersLike
+from ._wire.observed import FrameInfo as FrameInfo
 from ._wire.protocol import Message as Message
 from ._wire.url import WebSocketURL as WebSocketURL
 

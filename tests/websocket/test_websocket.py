@@ -26,12 +26,12 @@ async def test_what_is_known_of_it(autojump_clock: MockClock) -> None:
         assert websocket.response_headers["upgrade"] == "websocket"
         assert (websocket.local_address, websocket.remote_address) == (("127.0.0.1", 1), ("127.0.0.1", 2))
         assert (websocket.ready_state, websocket.close_info) == (ReadyState.OPEN, None)
-        assert repr(websocket) == "<WebSocket client ws://example.com/ HTTP/1.1 OPEN>"
+        assert repr(websocket) == f"<WebSocket client ws://example.com/ HTTP/1.1 OPEN #{websocket.id}>"
         peer.transport.write_eof()
         await websocket.wait_closed()
         assert (websocket.ready_state, websocket.close_info) == (ReadyState.CLOSED, CloseInfo(1006))
     async with one_side(is_client=False) as (websocket, _):
-        assert repr(websocket) == "<WebSocket server ws://example.com/ HTTP/1.1 OPEN>"
+        assert repr(websocket) == f"<WebSocket server ws://example.com/ HTTP/1.1 OPEN #{websocket.id}>"
 
 
 async def test_it_counts(autojump_clock: MockClock) -> None:
@@ -291,12 +291,12 @@ async def test_what_is_known_of_it_tells_how_it_stands(autojump_clock: MockClock
         await wait_all_tasks_blocked()
         assert (websocket.ready_state, websocket.close_info) == (ReadyState.CLOSING, None)
         assert websocket.buffered_amount == 7 + 4
-        assert repr(websocket) == "<WebSocket server ws://example.com/ HTTP/1.1 CLOSING>"
+        assert repr(websocket) == f"<WebSocket server ws://example.com/ HTTP/1.1 CLOSING #{websocket.id}>"
         end_of(peer).make_room(100)
         end_of(peer).end()
         assert await websocket.wait_closed() == CloseInfo(4000, "", was_clean=True)
         assert (websocket.ready_state, websocket.buffered_amount) == (ReadyState.CLOSED, 0)
-        assert repr(websocket) == "<WebSocket server ws://example.com/ HTTP/1.1 CLOSED>"
+        assert repr(websocket) == f"<WebSocket server ws://example.com/ HTTP/1.1 CLOSED #{websocket.id}>"
 
 
 class Listener(trio_ws.Instrument):

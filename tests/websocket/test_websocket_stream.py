@@ -30,7 +30,7 @@ async def test_it_tells_what_a_websocket_tells(autojump_clock: MockClock) -> Non
         stream, other = WebSocketStream(client), WebSocketStream(server)
         assert (stream.url, stream.protocol, stream.extensions) == ("ws://example.com/", "chat", "")
         assert (stream.http_version, stream.ready_state, stream.close_info) == ("1.1", ReadyState.OPEN, None)
-        assert repr(stream) == "<WebSocketStream client ws://example.com/ HTTP/1.1 OPEN>"
+        assert repr(stream) == f"<WebSocketStream client ws://example.com/ HTTP/1.1 OPEN #{stream.id}>"
         assert stream.ssl_object is None
         assert await stream.ping() == stream.latency == 0
         assert other.statistics().pings_received == 1

@@ -29,6 +29,7 @@ from .._net.http2.frame_reader import Http2Statistics
 from .._net.http2.stream import StreamReset
 from .._net.tls import TLSTransport
 from .._util.nursery import BackgroundNursery
+from .._websocket.frame_log import handshake_listener
 from .._websocket.instrument import check_instruments
 from .._websocket.start import Opened
 from .pool import Pool
@@ -195,6 +196,9 @@ class Agent(Dispatcher):
         return replace(self._counts, limits_passed=dict(self._counts.limits_passed))
 
     async def open(self, request: ConnectRequest) -> Opened:
+        listener = handshake_listener(self._instruments, logs=False)
+        if listener is not None:
+            request.handshake.listeners.append(listener)
         if not (self._allow_h2 if request.url.secure else self._h2_prior_knowledge):
             opened = await self._open_http1(request)
         elif self._pool is None:

@@ -15,6 +15,7 @@ from .._reactor import Reactor
 from .._util.nursery import BackgroundNursery
 from .._util.scopes import scope
 from .._version import PRODUCT
+from .._websocket.frame_log import handshake_listener, next_connection_id
 from .._websocket.start import SharedKeywords, check_shared_keywords, start_websocket
 from .._websocket.websocket_stream import WebSocketStream
 from .._wire.handshake import ClientHandshake, check_product, check_protocols
@@ -93,6 +94,7 @@ class _Call:
     ) -> WebSocket:
         """Connect, shake hands, and start the WebSocket in the nursery; ``connect`` takes the dispatcher's place."""
         self.url = parse_url(url)
+        self.connection_id = next_connection_id()
         redirects = RedirectState(self.url, self.headers, self.origin, self.follow_redirects)
         if self.server_hostname is not None and not self.url.secure and connect is None:
             raise ValueError(f"server_hostname={self.server_hostname!r} is for wss: {self.url} has no TLS")
@@ -117,7 +119,9 @@ class _Call:
                 opened = await self._dispatch(request, redirects, offered)
             try:
                 url = str(redirects.url)
-                return start_websocket(opened, self.connection, reactor, url=url, is_client=True)
+                return start_websocket(
+                    opened, self.connection, reactor, url=url, is_client=True, connection_id=self.connection_id
+                )
             except RuntimeError:  # the nursery is closed
                 opened.transport.abort()
                 raise
@@ -132,6 +136,10 @@ class _Call:
             compression=self.connection.compression,
             user_agent=self.user_agent,
         )
+        self.handshake.connection_id = self.connection_id
+        listener = handshake_listener(self.connection.instruments)
+        if listener is not None:
+            self.handshake.listeners.append(listener)
         return self.handshake
 
     async def _dispatch(self, request: ConnectRequest, redirects: RedirectState, protocols: tuple[str, ...]) -> Opened:

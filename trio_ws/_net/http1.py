@@ -221,11 +221,13 @@ async def upgrade(transport: Transport, handshake: ClientHandshake, limits: Limi
     if answer is None:
         raise transport.error or InvalidHandshake("the server closed the connection before it answered", no_answer=True)
     response, rest = answer
+    headers = _decode_headers(response.headers)
+    handshake.note_answer(response.status_code, headers)
     if isinstance(response, h11.Response):
-        rejection = handshake.reject(response.status_code, _decode_headers(response.headers))
+        rejection = handshake.reject(response.status_code, headers)
         await read_rejection_body(rejection, partial(_read_body, transport, connection, rest, limits), limits)
         raise rejection
-    return _decode_headers(response.headers), rest
+    return headers, rest
 
 
 async def open_tunnel(transport: Transport, authority: str, headers: Headers, limits: Limits) -> Headers:

@@ -11,9 +11,11 @@ import trio
 
 from .._net.exchange import BODILESS
 from .._util.waiters import Waiters
+from .._websocket.frame_log import handshake_listener, next_connection_id
 from .._websocket.start import Opened, start_websocket
 from .._websocket.websocket_stream import WebSocketStream
-from .._wire.handshake import check_headers, choose_protocol, split_target
+from .._wire.handshake import HandshakeInfo, check_headers, choose_protocol, split_target
+from .._wire.headers import Headers
 from .statistics import ServerCounters
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from .._reactor import Reactor
     from .._websocket.start import ConnectionOptions
     from .._websocket.websocket import WebSocket
-    from .._wire.headers import Headers, HeadersLike
+    from .._wire.headers import HeadersLike
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
@@ -180,6 +182,8 @@ class WebSocketRequest:
         "_answered",
         "_cancelled_on_close",
         "_exchange",
+        "_id",
+        "_listener",
         "_options",
         "_protocols",
         "_reactor",
@@ -206,7 +210,24 @@ class WebSocketRequest:
         self._cancelled_on_close: trio.CancelScope | None = None
         self._unanswered = Waiters()  # for the answer
         request = exchange.request
+        self._id = next_connection_id()
         self._url = f"{'wss' if request.secure else 'ws'}://{request.host}{request.target}"
+        self._listener = handshake_listener(options.instruments)
+        self._tell(None, request.headers)
+
+    def _tell(self, status: int | None, headers: Headers) -> None:
+        """Tell who listens of the request, or of the answer."""
+        if self._listener is not None:
+            self._listener(
+                HandshakeInfo(
+                    id=self._id,
+                    url=self._url,
+                    http_version=self.http_version,
+                    sent=status is not None,
+                    status=status,
+                    headers=headers,
+                )
+            )
 
     def accept(
         self, protocol: str | None = None, headers: HeadersLike = ()
@@ -237,6 +258,7 @@ class WebSocketRequest:
             protocol=protocol, compression=self._options.compression, headers=headers
         )
         self._note_answer()
+        self._tell(101 if self.http_version == "1.1" else 200, answer)
         opened = Opened(
             transport=self._exchange.transport,
             agreement=agreement,
@@ -251,6 +273,7 @@ class WebSocketRequest:
             self._reactor,
             url=self._url,
             is_client=False,
+            connection_id=self._id,
         )
         self._accepted.enter(websocket)
         if self._cancelled_on_close is not None:
@@ -297,6 +320,7 @@ class WebSocketRequest:
         self._check_unanswered()
         self._note_answer()
         self._accepted.counters.refused[status] += 1
+        self._tell(status, Headers(fields))
         await self._exchange.refuse(status, fields, body)
 
     @contextmanager
@@ -329,6 +353,11 @@ class WebSocketRequest:
     def answered(self) -> bool:
         """Whether it was accepted or rejected."""
         return self._answered
+
+    @property
+    def id(self) -> int:
+        """The number of the request in this process, and of the WebSocket that it becomes."""
+        return self._id
 
     @property
     def url(self) -> str:

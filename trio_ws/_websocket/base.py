@@ -61,7 +61,7 @@ _OTHER_NAMES = {
 class WebSocketBase:
     """One connection, by whatever object it is used; and the pings, which belong to no message."""
 
-    __slots__ = ("__weakref__", "_agreement", "_connection", "_http_version", "_request", "_response", "_url")
+    __slots__ = ("__weakref__", "_agreement", "_connection", "_http_version", "_id", "_request", "_response", "_url")
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class WebSocketBase:
         http_version: str,
         request_headers: Headers,
         response_headers: Headers,
+        connection_id: int,
     ) -> None:
         self._connection = connection
         self._agreement = agreement
@@ -79,6 +80,7 @@ class WebSocketBase:
         self._http_version = http_version
         self._request = request_headers
         self._response = response_headers
+        self._id = connection_id
 
     if not TYPE_CHECKING:  # a type checker knows which names there are
 
@@ -156,6 +158,11 @@ class WebSocketBase:
                 connection.forget_scope(scope)
 
     # ---- what is known ----
+
+    @property
+    def id(self) -> int:
+        """The number of the connection in this process, which its lines in the logger ``trio_ws.frames`` begin with."""
+        return self._id
 
     @property
     def url(self) -> str:
@@ -242,7 +249,9 @@ class WebSocketBase:
 
     def __repr__(self) -> str:
         side = "client" if self._connection.is_client else "server"
-        return f"<{type(self).__name__} {side} {self._url} HTTP/{self._http_version} {self.ready_state.name}>"
+        return (
+            f"<{type(self).__name__} {side} {self._url} HTTP/{self._http_version} {self.ready_state.name} #{self._id}>"
+        )
 
 
 def check_payload(payload: bytes | bytearray | memoryview) -> bytes:

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from .._close import CloseInfo
+    from .._wire.handshake import HandshakeInfo
+    from .._wire.observed import FrameInfo
     from .websocket import WebSocket
 
 logger = logging.getLogger("trio_ws.instrument")
@@ -19,6 +21,10 @@ class Instrument:
 
     The methods are called synchronously where the thing happens; they must not block. One that raises is logged and
     that instrument is not called again on that connection.
+
+    Those for frames and messages are called while a frame is on its way through, and must not send or receive on their
+    WebSocket. Whether an instrument overrides them is looked at when a connection opens: where none does, they cost
+    nothing.
     """
 
     def websocket_open(self, websocket: WebSocket) -> None:
@@ -45,6 +51,24 @@ class Instrument:
             headers: those of the proxy's answer; none from a SOCKS proxy.
         """
 
+    def message_sent(self, websocket: WebSocket, message: str | bytes) -> None:
+        """A message was written for the peer; one that goes in pieces is told as frames only."""
+
+    def message_received(self, websocket: WebSocket, message: str | bytes) -> None:
+        """A message has come whole, and waits for ``receive()``; one that is given in pieces is told as frames only."""
+
+    def frame_sent(self, websocket: WebSocket, frame: FrameInfo) -> None:
+        """A frame was written for the peer. A Pong that still waits when the next one comes does not go."""
+
+    def frame_received(self, websocket: WebSocket, frame: FrameInfo) -> None:
+        """The head and the first bytes of a frame have come; it is not understood yet, and may break a rule."""
+
+    def handshake_sent(self, handshake: HandshakeInfo) -> None:
+        """The request of a client, or the answer of a server's handler, was sent."""
+
+    def handshake_received(self, handshake: HandshakeInfo) -> None:
+        """The request of a client that may be accepted, or the answer of a server, has come."""
+
 
 class Instruments:
     """The instruments of one connection, and the care that none of them can hurt it."""
@@ -56,6 +80,18 @@ class Instruments:
 
     def __bool__(self) -> bool:
         return bool(self._instruments)
+
+    def put_first(self, instrument: Instrument) -> None:
+        """Have this one called before the others."""
+        self._instruments.insert(0, instrument)
+
+    def hear(self, *names: str) -> bool:
+        """Tell whether one of them overrides one of these methods, in its class or by itself."""
+        return any(
+            getattr(getattr(instrument, name), "__func__", None) is not getattr(Instrument, name)
+            for instrument in self._instruments
+            for name in names
+        )
 
     def tell(self, call: Callable[[Instrument], None]) -> None:
         """Call each instrument."""

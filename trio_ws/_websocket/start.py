@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 from .._connection.connection import Connection
 from .._options import check_shared_options
 from .._wire.deflate import PerMessageDeflate
+from .._wire.observed import ObservedProtocol
 from .._wire.protocol import WebSocketProtocol
+from .frame_log import FrameObserver, next_connection_id
 from .instrument import Instruments, check_instruments
 from .websocket import WebSocket
 
@@ -97,8 +99,12 @@ def start_websocket(
     *,
     url: str,
     is_client: bool,
+    connection_id: int | None = None,
 ) -> WebSocket:
     """Make the WebSocket, which this reactor drives from now on.
+
+    Args:
+        connection_id: its number, which the lines of its handshake have; None: a new one.
 
     Raises:
         RuntimeError: the reactor's nursery is closed.
@@ -106,7 +112,15 @@ def start_websocket(
     deflate = None
     if opened.agreement.deflate is not None and options.compression is not None:
         deflate = PerMessageDeflate(opened.agreement.deflate, options.compression, is_client=is_client)
-    protocol = WebSocketProtocol(is_client=is_client, limits=options.limits, deflate=deflate)
+    number = next_connection_id() if connection_id is None else connection_id
+    instruments = Instruments((*options.instruments, *opened.instruments))
+    observer = FrameObserver(number, instruments)
+    protocol: WebSocketProtocol
+    if observer:
+        protocol = ObservedProtocol(observer, is_client=is_client, limits=options.limits, deflate=deflate)
+        instruments.put_first(observer)
+    else:
+        protocol = WebSocketProtocol(is_client=is_client, limits=options.limits, deflate=deflate)
     protocol.receive_data(opened.rest)
     connection = Connection(
         opened.transport,
@@ -124,8 +138,11 @@ def start_websocket(
         http_version=opened.http_version,
         request_headers=opened.request_headers,
         response_headers=opened.response_headers,
-        instruments=Instruments((*options.instruments, *opened.instruments)),
+        instruments=instruments,
+        connection_id=number,
     )
+    if isinstance(protocol, ObservedProtocol):
+        protocol.observe_received(opened.rest)
     for headers in (opened.request_headers, opened.response_headers):
         headers.pack()
     return websocket

@@ -54,6 +54,7 @@ class WebSocket(WebSocketBase, trio.abc.Channel[str | bytes]):
         request_headers: Headers,
         response_headers: Headers,
         instruments: Instruments,
+        connection_id: int,
     ) -> None:
         super().__init__(
             connection,
@@ -62,6 +63,7 @@ class WebSocket(WebSocketBase, trio.abc.Channel[str | bytes]):
             http_version=http_version,
             request_headers=request_headers,
             response_headers=response_headers,
+            connection_id=connection_id,
         )
         if instruments:
             connection.watch(self._reporter(instruments))

@@ -42,6 +42,7 @@ class WebSocketStream(WebSocketBase):
             http_version=websocket.http_version,
             request_headers=websocket.request_headers,
             response_headers=websocket.response_headers,
+            connection_id=websocket.id,
         )
         self._readable = _Readable(self._connection)
         self._writable = _Writable(self._connection)

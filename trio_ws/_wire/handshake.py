@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 from .._exceptions import HandshakeRejected, InvalidHandshake
 from .deflate import DeflateParameters, check_answer, offer
 from .headers import Headers, HeadersLike, check_header, has_token, headers_of, parse_extensions
-from .negotiation import VERSION, Agreement, accept_value, check_headers, check_product, check_protocols, new_key
+from .negotiation import (
+    VERSION,
+    Agreement,
+    HandshakeInfo,
+    accept_value,
+    check_headers,
+    check_product,
+    check_protocols,
+    new_key,
+)
 from .opening import (
     MalformedRequest,
     OpeningRequest,
@@ -31,11 +40,14 @@ from .origins import check_origin, check_origins
 from .url import WebSocketURL, split_authority
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._options import Compression
 
 __all__ = [
     "Agreement",
     "ClientHandshake",
+    "HandshakeInfo",
     "MalformedRequest",
     "OpeningRequest",
     "Refusal",
@@ -79,6 +91,8 @@ class ClientHandshake:
         user_agent: as it was passed.
 
     Attributes:
+        connection_id: the number of the connection that this is for.
+        listeners: are told of each head, when the request is made and when the answer has come.
         rejection: the server's refusal, as soon as its head has come; None before, and if there is none.
 
     Raises:
@@ -104,6 +118,9 @@ class ClientHandshake:
         self._compression = compression
         self._key = ""
         self._request_headers = Headers()
+        self.connection_id: int = 0
+        self._http_version = "1.1"
+        self.listeners: list[Callable[[HandshakeInfo], None]] = []
         self.rejection: HandshakeRejected | None = None
         added = check_headers(headers)
         self._host = _choose_host(url, added)
@@ -134,6 +151,8 @@ class ClientHandshake:
             *self._fields,
         ]
         self._request_headers = headers_of(fields)
+        self._http_version = "1.1"
+        self._tell(None, self._request_headers)
         return "GET", self._url.target, fields
 
     def http2_request(self) -> list[tuple[str, str]]:
@@ -144,6 +163,8 @@ class ClientHandshake:
         """
         fields = [("sec-websocket-key", new_key()), *((name.lower(), value) for name, value in self._fields)]
         self._request_headers = headers_of([("host", self._host), *fields])
+        self._http_version = "2"
+        self._tell(None, self._request_headers)
         return [
             (":method", "CONNECT"),
             (":protocol", "websocket"),
@@ -152,6 +173,23 @@ class ClientHandshake:
             (":path", self._url.target),
             *fields,
         ]
+
+    def note_answer(self, status: int, headers: Headers) -> None:
+        """Tell of the head of the answer, before it is checked."""
+        self._tell(status, headers)
+
+    def _tell(self, status: int | None, headers: Headers) -> None:
+        for listener in self.listeners:
+            listener(
+                HandshakeInfo(
+                    id=self.connection_id,
+                    url=str(self._url),
+                    http_version=self._http_version,
+                    sent=status is None,
+                    status=status,
+                    headers=headers,
+                )
+            )
 
     def reject(self, status: int, headers: Headers) -> HandshakeRejected:
         """Take the head of an answer that is a refusal; give the error to raise, which has no body yet."""

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from .headers import Headers, HeadersLike, check_header, is_token
@@ -22,6 +23,28 @@ CONNECTION_HEADERS = frozenset({"connection", "keep-alive", "proxy-connection", 
 _OWNED_HEADERS = CONNECTION_HEADERS | {"content-length", "proxy-authorization", "te"}
 
 _KEY_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandshakeInfo:
+    """The head of an opening handshake's request or answer; as text it hides the headers that are secrets.
+
+    Attributes:
+        id: the number of the connection, ``WebSocket.id`` once it is open. A request that is made again, because of a
+            redirect say, keeps it.
+        url: what the request is for, without userinfo.
+        http_version: "1.1" or "2".
+        sent: whether this side has written it, or received it.
+        status: of the answer; None for a request.
+        headers: all of them.
+    """
+
+    id: int
+    url: str
+    http_version: str
+    sent: bool
+    status: int | None
+    headers: Headers
 
 
 class Agreement(NamedTuple):

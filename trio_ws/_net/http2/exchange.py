@@ -121,6 +121,7 @@ async def request_websocket(
     stream = connection.open_stream(handshake.http2_request())
     try:
         status, headers, ended = await _read_answer(connection, stream)
+        handshake.note_answer(status, headers)
         if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:  # RFC 8441 §4: any 2xx
             rejection = handshake.reject(status, headers)
             await read_rejection_body(rejection, partial(_read_body, stream, limits), limits)
