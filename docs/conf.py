@@ -36,7 +36,7 @@ nitpick_ignore = [
     ("py:class", name)
     for name in (
         *("ClientKeywords", "Origins", "ServerKeywords"),
-        *("AgentKeywords", "Agreement", "ClientHandshake", "Progress", "Transport"),
+        *("AgentKeywords", "Agreement", "ClientHandshake", "Progress", "Reactor", "Transport"),
         *("AbstractAsyncContextManager", "CloseReason", "Data", "Endpoint", "ExtraHeaders", "ServeKeywords"),
         *("SharedKeywords", "WebSocketConnection"),
     )
