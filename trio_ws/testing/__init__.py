@@ -13,6 +13,8 @@ from ._faults import PartialWriteStream as PartialWriteStream
 from ._faults import RecordingStream as RecordingStream
 from ._faults import StallAfter as StallAfter
 from ._faults import WrappedStream as WrappedStream
+from ._link import Link as Link
+from ._link import link_stream_pair as link_stream_pair
 from ._memory import MemoryStream as MemoryStream
 from ._memory import memory_stream_pair as memory_stream_pair
 from ._pair import memory_websocket_pair as memory_websocket_pair

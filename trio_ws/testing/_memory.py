@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class _Pipe:
+class Pipe:
     """One direction: bytes in order, of which so many may wait."""
 
     def __init__(self, size: int) -> None:
@@ -23,8 +23,9 @@ class _Pipe:
         self.changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
 
     @property
-    def full(self) -> bool:
-        return len(self._data) >= self._size
+    def room(self) -> int:
+        """How many bytes can be taken."""
+        return self._size - len(self._data)
 
     @property
     def readable(self) -> bool:
@@ -32,10 +33,17 @@ class _Pipe:
 
     def put(self, data: memoryview) -> int:
         """Take what there is room for, and tell how much that was."""
-        taken = data[: self._size - len(self._data)]
+        taken = data[: self.room]
         self._data += taken
         self.changed.unpark_all()
         return len(taken)
+
+    def check(self) -> None:
+        """Raise what is wrong with this direction: nothing, here."""
+
+    async def wait(self) -> None:
+        """Wait until something may have changed."""
+        await self.changed.park()
 
     def take(self, most: int | None) -> bytes:
         """Give what is here, ``b""`` if nothing is."""
@@ -51,7 +59,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
     Cancelled, ``send_all`` may have sent a part, as on a socket; ``receive_some`` loses nothing.
     """
 
-    def __init__(self, incoming: _Pipe, outgoing: _Pipe) -> None:
+    def __init__(self, incoming: Pipe, outgoing: Pipe) -> None:
         self._incoming = incoming
         self._outgoing = outgoing
         self._closed = False
@@ -64,7 +72,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
             self._check_sending()
             rest = memoryview(data)
             while rest := rest[self._outgoing.put(rest) :]:
-                await self._outgoing.changed.park()
+                await self._outgoing.wait()
                 self._check_sending()
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -72,8 +80,8 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         with self._alone("sends"):
             await trio.lowlevel.checkpoint()
             self._check_open()
-            while self._outgoing.full and not self._outgoing.reader_gone:
-                await self._outgoing.changed.park()
+            while self._outgoing.room <= 0 and not self._outgoing.reader_gone:
+                await self._outgoing.wait()
                 self._check_open()
 
     async def send_eof(self) -> None:
@@ -90,9 +98,11 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         with self._alone("receives"):
             await trio.lowlevel.checkpoint()
             self._check_open()
+            self._incoming.check()
             while not self._incoming.readable:
-                await self._incoming.changed.park()
+                await self._incoming.wait()
                 self._check_open()
+                self._incoming.check()
             return self._incoming.take(max_bytes)
 
     async def aclose(self) -> None:
@@ -118,6 +128,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
             raise trio.ClosedResourceError("send_eof() was called")
         if self._outgoing.reader_gone:
             raise trio.BrokenResourceError("the other end of the stream is closed")
+        self._outgoing.check()
 
     @contextmanager
     def _alone(self, what: str) -> Iterator[None]:
@@ -143,5 +154,5 @@ def memory_stream_pair(buffer: int = 2**16) -> tuple[MemoryStream, MemoryStream]
     """
     if buffer < 1:
         raise ValueError(f"buffer={buffer}: it must be at least 1 byte")
-    one_way, other_way = _Pipe(buffer), _Pipe(buffer)
+    one_way, other_way = Pipe(buffer), Pipe(buffer)
     return MemoryStream(one_way, other_way), MemoryStream(other_way, one_way)

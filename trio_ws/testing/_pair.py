@@ -13,6 +13,7 @@ from .._exceptions import InvalidHandshake
 from .._net.transport import StreamTransport
 from .._server.server import wrap_server_stream
 from .._util.nursery import BackgroundNursery
+from ._link import link_stream_pair
 from ._memory import memory_stream_pair
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .._websocket.start import SharedKeywords
     from .._websocket.websocket import WebSocket
     from .._wire.headers import HeadersLike
+    from ._link import Link
 
 
 class _StreamAgent(Agent):
@@ -51,6 +53,7 @@ async def memory_websocket_pair(
     headers: HeadersLike = (),
     client_stream: Callable[[trio.abc.Stream], trio.abc.Stream] = _unchanged,
     server_stream: Callable[[trio.abc.Stream], trio.abc.Stream] = _unchanged,
+    link: Link | None = None,
     **options: Unpack[SharedKeywords],
 ) -> AsyncGenerator[tuple[WebSocket, WebSocket], None]:
     """Open a WebSocket in memory: ``async with memory_websocket_pair() as (client, server):``.
@@ -66,6 +69,7 @@ async def memory_websocket_pair(
         headers: what the client adds to its request.
         client_stream: wraps the client's end of the stream between them, in a fault of this module say.
         server_stream: the same for the server's end.
+        link: what is between the ends: latency, bandwidth, a loss; None: nothing that takes time.
         options: compression, limits, keepalive, connect_timeout, close_timeout and instruments, of both ends.
 
     Raises:
@@ -75,7 +79,7 @@ async def memory_websocket_pair(
     """
     if http_version not in ("1.1", "2"):
         raise ValueError(f'http_version={http_version!r}: it must be "1.1" or "2"')
-    one, other = memory_stream_pair()
+    one, other = memory_stream_pair() if link is None else link_stream_pair(link)
     agent = _StreamAgent(client_stream(one), http2=http_version == "2")
     async with BackgroundNursery() as nursery:
         opened = trio.Event()

@@ -1,0 +1,145 @@
+"""A link between two ends in memory: slow, narrow, or lost, by trio's clock."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from ._memory import MemoryStream, Pipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SEGMENT = 1460  # bytes: what arrives at a time, as in Ethernet's frames
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A simulated link, for ``memory_websocket_pair(link=...)`` and :func:`link_stream_pair`.
+
+    Nothing of it is random, and all of it goes by trio's clock: with pytest-trio's ``autojump_clock`` an hour of a slow
+    link takes no time, and each run is the same.
+
+    Attributes:
+        latency: seconds that a byte is on its way, in either direction.
+        bandwidth: bytes a second, in each direction; None: no limit.
+        breaks_after: bytes that arrive, of both directions together; then the connection breaks at both ends. None: it
+            does not.
+        loses_after: bytes that arrive, of both directions together; then all bytes are lost, and neither end is told,
+            as when a cable is pulled. None: none are.
+        buffer: bytes on their way or waiting in each direction, at most; a sender waits for room.
+
+    Raises:
+        ValueError: a number is negative or no number, bandwidth is 0, or buffer is below 1.
+    """
+
+    latency: float = 0.0
+    bandwidth: float | None = None
+    breaks_after: int | None = None
+    loses_after: int | None = None
+    buffer: int = 2**18
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.latency < math.inf:
+            raise ValueError(f"latency={self.latency!r}: it must be a number of seconds from 0 on")
+        if self.bandwidth is not None and not self.bandwidth > 0:
+            raise ValueError(f"bandwidth={self.bandwidth!r}: it must be above 0 bytes a second, or None")
+        for name in ("breaks_after", "loses_after"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"{name}={value!r}: it must be a number of bytes from 0 on, or None")
+        if self.buffer < 1:
+            raise ValueError(f"buffer={self.buffer!r}: it must be at least 1 byte")
+
+
+class _LinkState:
+    """What both directions share: how much may still pass."""
+
+    def __init__(self, link: Link) -> None:
+        self.until_broken = math.inf if link.breaks_after is None else link.breaks_after
+        self.until_lost = math.inf if link.loses_after is None else link.loses_after
+        self.pipes: tuple[_LinkPipe, ...] = ()
+
+    @property
+    def broken(self) -> bool:
+        return self.until_broken <= 0
+
+    def pass_through(self, size: int) -> int:
+        """Take note of bytes that are sent; return how many of them arrive."""
+        arrives = int(min(size, self.until_broken, self.until_lost))
+        self.until_broken -= min(size, self.until_broken)
+        self.until_lost -= min(size, self.until_lost)
+        return arrives
+
+
+class _LinkPipe(Pipe):
+    """One direction of a link."""
+
+    def __init__(self, link: Link, state: _LinkState) -> None:
+        super().__init__(link.buffer)
+        self._link = link
+        self._state = state
+        self._on_way: deque[tuple[float, bytes]] = deque()  # each with when it arrives
+        self._held = 0  # bytes of these
+        self._free_at = -math.inf  # when the next byte can be sent
+
+    @property
+    def room(self) -> int:
+        return super().room - self._held
+
+    @property
+    def readable(self) -> bool:
+        self._arrive()
+        return bool(self._data) or (self.writer_gone and not self._on_way)
+
+    def put(self, data: memoryview) -> int:
+        taken = data[: max(0, self.room)]
+        arrives = self._state.pass_through(len(taken))
+        self._held += len(taken) - arrives  # what is lost is never acknowledged, so its room is not free again
+        for segment in _segments(taken[:arrives]):
+            begins_at = max(self._free_at, trio.current_time())
+            self._free_at = begins_at + (len(segment) / self._link.bandwidth if self._link.bandwidth else 0.0)
+            self._on_way.append((self._free_at + self._link.latency, segment))
+            self._held += len(segment)
+        for pipe in self._state.pipes:  # both may have to learn that the link is broken
+            pipe.changed.unpark_all()
+        return len(taken)
+
+    def take(self, most: int | None) -> bytes:
+        self._arrive()
+        return super().take(most)
+
+    def check(self) -> None:
+        self._arrive()
+        if self._state.broken and not self._data and not self._on_way:
+            raise trio.BrokenResourceError("the simulated link broke")
+
+    async def wait(self) -> None:
+        self._arrive()
+        with trio.move_on_at(self._on_way[0][0] if self._on_way else math.inf):
+            await super().wait()
+
+    def _arrive(self) -> None:
+        now = trio.current_time()
+        while self._on_way and self._on_way[0][0] <= now:
+            segment = self._on_way.popleft()[1]
+            self._held -= len(segment)
+            self._data += segment
+
+
+def _segments(data: memoryview) -> Iterable[bytes]:
+    return (bytes(data[start : start + SEGMENT]) for start in range(0, len(data), SEGMENT))
+
+
+def link_stream_pair(link: Link) -> tuple[MemoryStream, MemoryStream]:
+    """Make the two ends of a connection in memory over a simulated link.
+
+    A sender waits while ``link.buffer`` bytes are on their way or wait for the other end.
+    """
+    state = _LinkState(link)
+    one_way, other_way = state.pipes = _LinkPipe(link, state), _LinkPipe(link, state)
+    return MemoryStream(one_way, other_way), MemoryStream(other_way, one_way)
