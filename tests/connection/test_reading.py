@@ -253,6 +253,30 @@ async def test_an_end_that_comes_with_more_than_a_step_understands_comes_after_i
         assert caught.value.__cause__ is error
 
 
+@pytest.mark.parametrize("full", [False, True])
+async def test_an_end_that_is_pushed_in_a_pause_comes_after_what_waits(full: bool, autojump_clock: MockClock) -> None:
+    """As TLS does that decrypts the goodbye with the rest."""
+    async with one_side(limits=Limits(receive_buffer=100 if full else None)) as (websocket, _):
+        connection = websocket._connection
+        connection.data_received(frame_bytes(Opcode.TEXT, b"x" * 100, masked=False) * 300)
+        connection.eof_received()
+        connection.read_now()
+        assert websocket.close_info is None
+        got: list[object] = []
+        await take(websocket, got, 300)
+        assert got == ["x" * 100] * 300
+        with pytest.raises(trio_ws.ConnectionClosedError):
+            await websocket.receive()
+
+
+async def test_a_transport_that_breaks_after_both_closes_loses_nothing(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer):
+        peer.close(1000)
+        await wait_all_tasks_blocked()
+        websocket._connection.lose(OSError("gone"))
+        assert await websocket.wait_closed() == CloseInfo(1000, "", was_clean=True)
+
+
 async def test_nothing_is_understood_while_pieces_fill_the_buffer(autojump_clock: MockClock) -> None:
     async with one_side(limits=Limits(receive_buffer=200)) as (websocket, peer):
         peer.transport.write(frame_bytes(Opcode.BINARY, b"x", masked=False, fin=False))

@@ -141,3 +141,19 @@ async def test_a_transport_that_breaks_ends_the_connection(autojump_clock: MockC
         below.break_down(OSError("gone"))
         await connection.wait_done()
         assert str(connection.error) == "gone"
+
+
+async def test_an_end_that_comes_with_more_than_a_step_understands_comes_after_it(autojump_clock: MockClock) -> None:
+    below = MemoryTransport()
+    below.peer = MemoryTransport()
+    async with trio.open_nursery() as nursery:
+        connection = Http2Connection(
+            below, Limits(h2_control_burst=None), Http2Statistics(), Reactor(nursery, shield=False)
+        )
+        connection.start()
+        settings, ping = b"\0\0\0\x04\0\0\0\0\0", b"\0\0\x08\x06\0\0\0\0\0" + bytes(8)
+        connection.data_received(settings + ping * 300)
+        connection.eof_received()
+        assert not connection.ended
+        await connection.wait_done()
+        assert connection.error is None
