@@ -28,6 +28,7 @@ async def test_it_keeps_the_rules_of_streams() -> None:
     async def make_clogged() -> tuple[MemoryStream, MemoryStream]:
         one, other = link_stream_pair(Link(buffer=1000))
         await one.send_all(bytes(1000))
+        await other.send_all(bytes(1000))
         return one, other
 
     await check_half_closeable_stream(make, make_clogged)
