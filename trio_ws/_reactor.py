@@ -84,7 +84,7 @@ class Timer:
 
     def __init__(self, reactor: Reactor, deadline: float, owner: Guarded, callback: Callable[[], None]) -> None:
         self._reactor = reactor
-        self.deadline = deadline
+        self.deadline: float = deadline
         self.call: tuple[Guarded, Callable[[], None]] | None = (owner, callback)
 
     def cancel(self) -> None:

@@ -37,6 +37,8 @@ def test_every_call_escapes_and_cuts_what_it_logs() -> None:
     calls = logging_calls()
     assert len(calls) >= 9
     for name, call in calls:
+        if name == "frame_log.py":
+            continue  # which cuts and escapes by itself: tests/websocket/test_frame_log.py
         form = call.args[0]
         assert isinstance(form, ast.Constant), f"{name}:{call.lineno} makes its own text"
         placeholders = re.findall(r"%[^a-z%]*[a-z%]", str(form.value))

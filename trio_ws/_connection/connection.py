@@ -150,22 +150,22 @@ class Connection:
         keepalive: Keepalive | None,
         close_timeout: float,
     ) -> None:
-        self.transport = transport
-        self.protocol = protocol
-        self.is_client = is_client
-        self.outbox = Outbox(transport, limits.send_buffer)
-        self.pings = Pings()
-        self.assembler = MessageAssembler()
+        self.transport: Transport = transport
+        self.protocol: WebSocketProtocol = protocol
+        self.is_client: bool = is_client
+        self.outbox: Outbox = Outbox(transport, limits.send_buffer)
+        self.pings: Pings = Pings()
+        self.assembler: MessageAssembler = MessageAssembler()
         self._now = trio.lowlevel.current_clock().current_time  # trio.current_time() looks for it each time
-        self.keepalive = KeepaliveClock(keepalive, self._now())
-        self.counters = Statistics(bytes_received=protocol.pending)
+        self.keepalive: KeepaliveClock = KeepaliveClock(keepalive, self._now())
+        self.counters: Statistics = Statistics(bytes_received=protocol.pending)
         self.cause: BaseException | None = None
-        self.ended = False
-        self.close_timeout = close_timeout
-        self.close_deadline = math.inf
-        self.close_linger = limits.close_linger
-        self.reader_ran = False
-        self.stalled = False
+        self.ended: bool = False
+        self.close_timeout: float = close_timeout
+        self.close_deadline: float = math.inf
+        self.close_linger: float = limits.close_linger
+        self.reader_ran: bool = False
+        self.stalled: bool = False
         self._reactor = reactor
         self._timer: Timer | None = None
         self._observer: Callable[[str, object], None] | None = None
