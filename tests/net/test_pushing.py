@@ -14,7 +14,7 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from trio_ws._net.tls import TLSTransport
 from trio_ws._net.transport import MOST_READ, SocketTransport, StreamTransport, prepare_socket
-from trio_ws._reactor import Reactor
+from trio_ws._reactor import WRITE, Reactor
 from trio_ws._transport import Transport
 from trio_ws._util.nursery import BackgroundNursery
 
@@ -437,3 +437,52 @@ async def test_a_step_reads_a_socket_once_and_others_run_between(monkeypatch: py
             nursery.start_soon(scene.peer.send_all, MEBIBYTE * 8)
             await until(lambda: sum(sizes) == 8 * len(MEBIBYTE))
         assert max(sizes) <= MOST_READ
+
+
+async def test_a_paused_transport_pushes_nothing_when_it_is_asked() -> None:
+    async with pushing("tcp") as scene:
+        assert scene.socket is not None
+        scene.transport.pause_reading()
+        scene.socket.sendall(b"later")
+        await wait_all_tasks_blocked()
+        scene.transport.poll()
+        assert scene.listener.data == b""
+        scene.transport.resume_reading()
+        await until(lambda: scene.listener.data == b"later")
+        scene.transport.abort()
+        scene.transport.poll()
+        assert scene.listener.data == b"later"
+
+
+async def test_a_transport_that_has_not_been_started_has_nobody_to_push_to() -> None:
+    ours, theirs = tcp_pair()
+    async with as_stream(theirs) as peer:
+        transport = SocketTransport(prepare_socket(ours))
+        await peer.send_all(b"early")
+        transport.poll()
+        with trio.fail_after(5):
+            while (data := transport.read()) is None:
+                await transport.wait_readable()
+        assert data == b"early"
+        transport.abort()
+
+
+async def test_room_that_is_not_there_is_not_told() -> None:
+    async with pushing("tcp") as scene:
+        assert isinstance(scene.transport, SocketTransport)
+        scene.transport.write(MEBIBYTE * 8)
+        await wait_all_tasks_blocked()
+        waiting = scene.transport.unsent
+        assert waiting
+        heard = list(scene.listener.heard)
+        assert scene.transport.handle_events(WRITE) == 0
+        assert (scene.transport.unsent, scene.listener.heard) == (waiting, heard)
+
+
+async def test_where_the_system_does_not_say_what_it_holds_only_ours_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with pushing("tcp") as scene:
+        scene.transport.write(MEBIBYTE * 8)
+        await wait_all_tasks_blocked()
+        assert scene.transport.unacknowledged > scene.transport.unsent > 0
+        monkeypatch.setattr("trio_ws._net.transport._ASK_HELD", None)
+        assert scene.transport.unacknowledged == scene.transport.unsent

@@ -642,8 +642,8 @@ class Connection:
 
     def forget_scope(self, scope: trio.CancelScope) -> None:
         """Undo :meth:`cancel_when_closed`."""
-        if self._scopes is not None:
-            self._scopes.discard(scope)
+        assert self._scopes is not None
+        self._scopes.discard(scope)
 
     def _cancel_scopes(self) -> None:
         for scope in self._scopes or ():

@@ -45,6 +45,19 @@ async def test_a_paused_stream_holds_what_comes_and_tells_of_the_end(autojump_cl
         reactor.remove(listener)
 
 
+async def test_the_end_is_told_once(autojump_clock: MockClock) -> None:
+    async with BackgroundNursery() as nursery:
+        stream, listener, reactor = make_stream(), Listener(), Reactor(nursery, shield=True)
+        reactor.add(listener)
+        stream.start(listener, reactor)
+        stream.arrive(b"", 0, 0, ended=True)
+        await wait_all_tasks_blocked()
+        stream.finish()
+        await wait_all_tasks_blocked()
+        assert listener.heard == ["eof"]
+        reactor.remove(listener)
+
+
 async def test_what_is_held_goes_before_what_comes(autojump_clock: MockClock) -> None:
     async with BackgroundNursery() as nursery:
         stream, listener, reactor = make_stream(), Listener(), Reactor(nursery, shield=True)

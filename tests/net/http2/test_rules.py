@@ -170,6 +170,17 @@ async def test_what_was_on_its_way_when_the_server_ended_the_stream_is_not_answe
         assert len(resets) == 1
 
 
+async def test_more_data_than_was_on_its_way_after_a_reset_ends_the_connection(autojump_clock: MockClock) -> None:
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        await trio.sleep_forever()  # so the stream is not forgotten
+
+    async with raw_client(handler) as peer:
+        await peer.send(peer.headers(1, CONNECT), RstStreamFrame(1, 8))
+        await trio.sleep(2)
+        await peer.send(*[DataFrame(1, bytes(2**14)) for _ in range(5)])
+        assert await peer.goaway_code() == STREAM_CLOSED
+
+
 async def test_what_is_kept_of_streams_that_have_ended_is_bounded(autojump_clock: MockClock) -> None:
     async with raw_client() as peer:
         for stream_id in range(1, 2005, 2):
