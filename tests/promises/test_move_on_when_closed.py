@@ -211,3 +211,21 @@ async def test_without_a_handler_there_is_nothing_to_cancel() -> None:
     async with trio.open_nursery() as nursery:
         with pytest.raises(ValueError, match="cancel_on_close=True: there must be a handler to cancel"):
             await trio_ws.wrap_server_stream(nursery, ours, cancel_on_close=True)
+
+
+@pytest.mark.parametrize("carrier", ["tcp", "tls", "h2"])
+@pytest.mark.parametrize("end", [the_peer_closes, the_peer_vanishes])
+async def test_the_end_is_seen_though_the_receive_buffer_is_full(carrier: str, end: Ender) -> None:
+    limits = trio_ws.Limits(receive_buffer=1000)
+    async with (
+        linked(carrier, limits=limits, compression=None, close_timeout=0.5) as (client, server),
+        trio.open_nursery() as nursery,
+    ):  # a Close waits behind what is unread, for close_timeout: then TCP ends
+        for _ in range(3):
+            await client.send(bytes(1000))
+        await until(lambda: server.statistics().backpressured)
+        with trio.fail_after(10), server.move_on_when_closed() as scope:
+            nursery.start_soon(end, server, client)
+            await trio.sleep_forever()
+        assert scope.cancelled_caught
+        assert await server.receive() == bytes(1000)
