@@ -63,7 +63,7 @@ async def show(name: str, url: str, headers: trio_ws.HeadersLike = (), first: st
 
 async def main() -> None:
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(trio_ws.serve_websocket, handler, "127.0.0.1", 0)
+        server: trio_ws.WebSocketServer = await nursery.start(trio_ws.serve_websocket, handler, "127.0.0.1", 0)
         place = f"127.0.0.1:{server.port}"
         await show("header", f"ws://{place}/", {"Authorization": "Bearer token-of-ada"})
         await show("Basic, in the URL", f"ws://ada:secret@{place}/")

@@ -54,7 +54,7 @@ async def main(port: int, url: str) -> None:
         await nursery.start(room.relay)
         serve = partial(trio_ws.serve_websocket, room.handle, "127.0.0.1", port)
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            server = await nursery.start(serve)
+            server: trio_ws.WebSocketServer = await nursery.start(serve)
             print(f"ws://127.0.0.1:{server.port}/", flush=True)
             async for _ in signals:
                 await server.aclose()

@@ -21,7 +21,7 @@ async def handler(request: trio_ws.WebSocketRequest) -> None:
 
 async def main(port: int) -> None:
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(trio_ws.serve_websocket, handler, "127.0.0.1", port)
+        server: trio_ws.WebSocketServer = await nursery.start(trio_ws.serve_websocket, handler, "127.0.0.1", port)
         print(f"ws://127.0.0.1:{server.port}/", flush=True)
 
 

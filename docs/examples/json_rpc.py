@@ -115,7 +115,7 @@ async def main() -> None:
         welcomed.set()
 
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(trio_ws.serve_websocket, handler, "127.0.0.1", 0)
+        server: trio_ws.WebSocketServer = await nursery.start(trio_ws.serve_websocket, handler, "127.0.0.1", 0)
         async with (
             trio_ws.open_websocket(f"ws://127.0.0.1:{server.port}/") as ws,
             conversation(ws, {"welcome": welcome}) as rpc,

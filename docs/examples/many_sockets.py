@@ -33,7 +33,7 @@ async def main() -> None:
     answers: dict[int, str] = {}
     async with trio.open_nursery() as nursery:
         serve = partial(trio_ws.serve_websocket, square, "localhost", 0, server_context)
-        server = await nursery.start(serve)
+        server: trio_ws.WebSocketServer = await nursery.start(serve)
         url = f"wss://localhost:{server.port}/"
         async with trio_ws.Agent(ssl_context=client_context) as agent:
             async with trio.open_nursery() as clients:

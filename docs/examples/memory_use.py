@@ -42,7 +42,7 @@ async def serve(choice: str) -> None:
     """Be the server, until the input ends."""
     start = partial(trio_ws.serve_websocket, echo, "127.0.0.1", 0, compression=CHOICES[choice], limits=LIMITS)
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(start)
+        server: trio_ws.WebSocketServer = await nursery.start(start)
         print(server.port, flush=True)
         await trio.to_thread.run_sync(sys.stdin.read)
         nursery.cancel_scope.cancel()

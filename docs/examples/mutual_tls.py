@@ -45,7 +45,7 @@ async def main() -> None:
     clients.issue_cert("ada@example.com", common_name="Ada").configure_cert(ada)
 
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(
+        server: trio_ws.WebSocketServer = await nursery.start(
             partial(trio_ws.serve_websocket, greet, "localhost", 0, ssl_context=server_context)
         )
         for context in (ada, anybody):

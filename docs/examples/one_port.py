@@ -40,7 +40,7 @@ async def answer(request: trio_ws.HTTPRequest) -> trio_ws.HTTPResponse:
 async def main(port: int) -> None:
     async with trio.open_nursery() as nursery:
         serve = partial(trio_ws.serve_websocket, clock, "127.0.0.1", port, http_handler=answer)
-        server = await nursery.start(serve)
+        server: trio_ws.WebSocketServer = await nursery.start(serve)
         print(f"http://127.0.0.1:{server.port}/", flush=True)
 
 

@@ -58,7 +58,7 @@ async def main() -> None:
     provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
     serve = partial(trio_ws.serve_websocket, instruments=[Spans(provider.get_tracer("chat"))])
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(serve, echo, "127.0.0.1", 0)
+        server: trio_ws.WebSocketServer = await nursery.start(serve, echo, "127.0.0.1", 0)
         async with trio_ws.open_websocket(f"ws://127.0.0.1:{server.port}/chat?token=secret") as ws:
             await ws.send("hello")
             await ws.receive()

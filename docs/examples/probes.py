@@ -45,7 +45,7 @@ async def main(port: int, drain: float) -> None:
     serve = partial(trio_ws.serve_websocket, http_handler=service.answer, close_timeout=5)
     async with trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            server = await nursery.start(serve, service.handle, None, port)
+            server: trio_ws.WebSocketServer = await nursery.start(serve, service.handle, None, port)
             print(f"ws://127.0.0.1:{server.port}/", flush=True)
             if await anext(signals) == signal.SIGTERM:
                 service.ready = False

@@ -23,7 +23,9 @@ async def echo(request: trio_ws.WebSocketRequest) -> None:
 async def serve(sock: socket.socket) -> None:
     async with trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            server = await nursery.start(partial(trio_ws.serve_websocket, echo, None, None, sockets=[sock]))
+            server: trio_ws.WebSocketServer = await nursery.start(
+                partial(trio_ws.serve_websocket, echo, None, None, sockets=[sock])
+            )
             async for _ in signals:
                 await server.aclose()
                 break

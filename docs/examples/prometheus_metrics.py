@@ -57,7 +57,7 @@ async def main(port: int) -> None:
 
     serve = partial(trio_ws.serve_websocket, http_handler=answer, instruments=[Metrics(registry)])
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(serve, echo, "127.0.0.1", port)
+        server: trio_ws.WebSocketServer = await nursery.start(serve, echo, "127.0.0.1", port)
         print(f"ws://127.0.0.1:{server.port}/", flush=True)
 
 

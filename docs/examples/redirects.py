@@ -17,7 +17,7 @@ async def handler(request: trio_ws.WebSocketRequest) -> None:
 
 async def main() -> None:
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(trio_ws.serve_websocket, handler, "127.0.0.1", 0)
+        server: trio_ws.WebSocketServer = await nursery.start(trio_ws.serve_websocket, handler, "127.0.0.1", 0)
         url = f"ws://127.0.0.1:{server.port}/old"
         async with trio_ws.open_websocket(url, follow_redirects=1) as ws:
             print(ws.url.replace(f":{server.port}", ""))

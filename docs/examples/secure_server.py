@@ -24,7 +24,7 @@ async def main() -> None:
     authority.configure_trust(client_context)
 
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(
+        server: trio_ws.WebSocketServer = await nursery.start(
             partial(trio_ws.serve_websocket, greet, "localhost", 0, ssl_context=server_context)
         )
         url = f"wss://localhost:{server.port}/"

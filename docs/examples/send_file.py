@@ -23,7 +23,7 @@ async def hash_one(request: trio_ws.WebSocketRequest) -> None:
 
 async def main(path: str) -> None:
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(trio_ws.serve_websocket, hash_one, "127.0.0.1", 0)
+        server: trio_ws.WebSocketServer = await nursery.start(trio_ws.serve_websocket, hash_one, "127.0.0.1", 0)
         url = f"ws://127.0.0.1:{server.port}/"
         async with trio_ws.open_websocket(url) as ws, await trio.open_file(path, "rb") as file:
             async with ws.send_message_stream() as part:

@@ -26,7 +26,9 @@ async def weather(request: trio_ws.WebSocketRequest) -> None:
 
 async def main() -> None:
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(partial(trio_ws.serve_websocket, weather, "127.0.0.1", 0, protocols=PROTOCOLS))
+        server: trio_ws.WebSocketServer = await nursery.start(
+            partial(trio_ws.serve_websocket, weather, "127.0.0.1", 0, protocols=PROTOCOLS)
+        )
         url = f"ws://127.0.0.1:{server.port}/"
         for offered in (["weather.v1", "weather.v2"], ["weather.v1"], ["chat"]):
             try:

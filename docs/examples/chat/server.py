@@ -100,7 +100,7 @@ async def main(port: int, *, redis: str | None, certificate: Path | None, drain:
             trusted_proxies=["127.0.0.1", "::1"],
         )
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            server = await nursery.start(serve, service.handle, "127.0.0.1", port, context)
+            server: trio_ws.WebSocketServer = await nursery.start(serve, service.handle, "127.0.0.1", port, context)
             print(f"http{'s' * (context is not None)}://127.0.0.1:{server.port}/", flush=True)
             async for number in signals:
                 service.ready = False  # proxies send nobody new here

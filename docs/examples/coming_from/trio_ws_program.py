@@ -20,7 +20,9 @@ async def handler(request: trio_ws.WebSocketRequest) -> None:
 
 async def main() -> None:
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(partial(trio_ws.serve_websocket, handler, "127.0.0.1", 0, protocols=["chat"]))
+        server: trio_ws.WebSocketServer = await nursery.start(
+            partial(trio_ws.serve_websocket, handler, "127.0.0.1", 0, protocols=["chat"])
+        )
         async with trio_ws.open_websocket(f"ws://127.0.0.1:{server.port}/", ["chat"]) as ws:
             print(ws.protocol)
             await ws.send("hello")
