@@ -12,6 +12,7 @@ import trio_ws
 from tests.connection.memory import MemoryTransport
 from trio_ws import Http2Statistics, Limits
 from trio_ws._net.http2.connection import Http2Connection
+from trio_ws._net.http2.frame_reader import Http2ConnectionError
 from trio_ws._net.http2.receive_window import ReceiveWindow
 from trio_ws._net.http2.stream import Http2Stream
 from trio_ws._reactor import Reactor
@@ -170,3 +171,16 @@ async def test_an_end_that_comes_with_more_than_a_step_understands_comes_after_i
         assert not connection.ended
         await connection.wait_done()
         assert connection.error is None
+
+
+async def test_data_for_a_stream_that_was_reset_has_the_bound_of_its_window(autojump_clock: MockClock) -> None:
+    """Such a stream is kept while its handler runs."""
+    async with BackgroundNursery() as nursery:
+        below = MemoryTransport()
+        below.peer = MemoryTransport()
+        connection = Http2Connection(below, Limits(), Http2Statistics(), Reactor(nursery, shield=False))
+        stream = make_stream()
+        stream.local_ended = stream.remote_ended = True
+        connection._receiver._on_data_after_end(stream, 100)  # as much as was allowed when it was reset
+        with pytest.raises(Http2ConnectionError, match="DATA for a stream that was reset"):
+            connection._receiver._on_data_after_end(stream, 1)
