@@ -36,7 +36,15 @@ IN_FOLDER = """http {{
 def command_of(name: str, configuration: Path, folder: Path) -> list[str]:
     if name == "nginx.conf":
         program = shutil.which("nginx", path="/usr/sbin") or require("nginx")
-        return [program, "-e", "stderr", "-g", f"daemon off; master_process off; pid {folder}/pid;", "-c", str(configuration)]
+        return [
+            program,
+            "-e",
+            "stderr",
+            "-g",
+            f"daemon off; master_process off; pid {folder}/pid;",
+            "-c",
+            str(configuration),
+        ]
     return [require("caddy"), "run", "--adapter", "caddyfile", "--config", str(configuration)]
 
 
