@@ -86,6 +86,26 @@ async def test_cancelled_it_abandons_its_members_the_newest_first() -> None:
     assert log == [("abandon", member) for member in reversed(members)]
 
 
+async def test_a_task_that_was_woken_before_runs_before_members_are_abandoned() -> None:
+    for _ in range(20):  # trio shuffles the tasks of a step
+        log: list[object] = []
+        member = Member(log)
+        async with trio.open_nursery() as nursery:
+            reactor = Reactor(nursery, shield=False)
+            reactor.add(member)
+            done = trio.Event()
+
+            async def wait_until_done(done: trio.Event = done, log: list[object] = log) -> None:
+                await done.wait()
+                log.append("woken")
+
+            nursery.start_soon(wait_until_done)
+            await wait_all_tasks_blocked()
+            done.set()
+            nursery.cancel_scope.cancel()
+        assert log == ["woken", ("abandon", member)]
+
+
 async def test_with_a_shield_it_stays_until_the_last_member_goes() -> None:
     member = Member()
     async with trio.open_nursery() as nursery:

@@ -12,7 +12,9 @@ Theory of operation:
    was empty gives no second event, so it says :meth:`Reactor.again`. Elsewhere small tasks wait for each socket.
 4. Timers are a heap. One cancel scope around the waits has the earliest deadline, so a wait costs no scope.
 5. Cancelled, the reactor has its members end at once, the newest first: a WebSocket before the connection that
-   carries it. With ``shield`` it stays until its members have ended by themselves: their blocks can still say goodbye.
+   carries it. A task that was woken before, in the same nursery, runs first: it is to meet the cancellation, and not the
+   error that its connection has gone. With ``shield`` the reactor stays until its members have ended by themselves:
+   their blocks can still say goodbye.
 """
 
 from __future__ import annotations
@@ -214,6 +216,10 @@ class Reactor:
                     with trio.CancelScope(deadline=deadline) as self._scope:
                         await self._run_steps()
                     self._run_timers()
+        except trio.Cancelled:
+            with trio.CancelScope(shield=True):  # rule 5: tasks that were woken before run first
+                await trio.lowlevel.checkpoint()
+            raise
         finally:
             self._running = self._waiting = False
             for member in reversed(tuple(self._members)):
