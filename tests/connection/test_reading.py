@@ -253,6 +253,18 @@ async def test_an_end_that_comes_with_more_than_a_step_understands_comes_after_i
         assert caught.value.__cause__ is error
 
 
+async def test_an_end_that_comes_when_nothing_but_the_buffer_is_full_is_told(autojump_clock: MockClock) -> None:
+    async with one_side(limits=Limits(receive_buffer=100)) as (websocket, _):
+        connection = websocket._connection
+        connection.data_received(frame_bytes(Opcode.TEXT, b"x" * 100, masked=False))
+        connection.eof_received()
+        await wait_all_tasks_blocked()
+        assert websocket.close_info is None
+        assert await websocket.receive() == "x" * 100
+        with pytest.raises(trio_ws.ConnectionClosedError):
+            await websocket.receive()
+
+
 @pytest.mark.parametrize("full", [False, True])
 async def test_an_end_that_is_pushed_in_a_pause_comes_after_what_waits(full: bool, autojump_clock: MockClock) -> None:
     """As TLS does that decrypts the goodbye with the rest."""

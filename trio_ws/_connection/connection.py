@@ -456,6 +456,8 @@ class Connection:
             self.stalled = False
             self.keepalive.hear(self._now())
             self._set_timer(self._now())
+            if self._input_over:  # the transport does not tell of its end again
+                self._go_on_soon()
         self._pace()
 
     def _give_back(self) -> None:
@@ -513,9 +515,8 @@ class Connection:
             self.keepalive.pause(self._now())
         elif self._multiplexed and not self._more and not self.stalled:
             self._give_back()
-        if self._more and not self.stalled and not self._rescheduled:
-            self._rescheduled = True
-            self._reactor.call_soon(self, self._go_on)
+        if self._more and not self.stalled:
+            self._go_on_soon()
         pause = self._more or self.stalled
         if pause is not self._paused:
             self._paused = pause
@@ -523,6 +524,11 @@ class Connection:
                 self.transport.pause_reading()
             else:
                 self.transport.resume_reading()
+
+    def _go_on_soon(self) -> None:
+        if not self._rescheduled:
+            self._rescheduled = True
+            self._reactor.call_soon(self, self._go_on)
 
     def _go_on(self) -> None:
         """Understand what waits, in a step of its own."""
