@@ -6,6 +6,7 @@ import contextlib
 import select
 import socket
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import trio
@@ -255,15 +256,16 @@ async def test_others_run_while_many_timers_are_due(autojump_clock: MockClock) -
         reactor.add(member)
         for _ in range(4 * TIMERS_AT_ONCE):
             reactor.call_at(1, member, lambda: member.log.append("due"))
-        seen = {0}
+        seen = [0]
         await trio.sleep(1)
         with trio.move_on_after(1):
-            while len(member.log) < 4 * TIMERS_AT_ONCE:
-                seen.add(len(member.log))
+            while seen[-1] < 4 * TIMERS_AT_ONCE:
+                seen.append(len(member.log))
                 await trio.lowlevel.checkpoint()
-        assert len(member.log) == 4 * TIMERS_AT_ONCE
-        assert len(seen) >= 3
         reactor.remove(member)
+    assert seen[-1] == 4 * TIMERS_AT_ONCE
+    # Tasks run in any order in each pass: two steps of the reactor may follow each other, and no three.
+    assert max(after - before for before, after in pairwise(seen)) <= 2 * TIMERS_AT_ONCE
 
 
 # ---- sockets ----

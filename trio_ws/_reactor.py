@@ -12,8 +12,8 @@ Theory of operation:
    was empty gives no second event, so it says :meth:`Reactor.again`. Elsewhere small tasks wait for each socket.
 4. Timers are a heap. One cancel scope around the waits has the earliest deadline, so a wait costs no scope.
 5. Cancelled, the reactor has its members end at once, the newest first: a WebSocket before the connection that
-   carries it. A task that was woken before, in the same nursery, runs first: it is to meet the cancellation, and not the
-   error that its connection has gone. With ``shield`` the reactor stays until its members have ended by themselves:
+   carries it. A task that was woken before, in the same nursery, runs first: it is to meet the cancellation, and not
+   the error that its connection has gone. With ``shield`` the reactor stays until its members have ended by themselves:
    their blocks can still say goodbye.
 """
 
