@@ -11,7 +11,10 @@ Theory of operation:
    message costs a system call for it. trio waits for the descriptor of the set. A socket that was not read until it
    was empty gives no second event, so it says :meth:`Reactor.again`. Elsewhere small tasks wait for each socket.
 4. Timers are a heap. One cancel scope around the waits has the earliest deadline, so a wait costs no scope.
-5. Cancelled, the reactor has its members end at once, the newest first: a WebSocket before the connection that
+5. A connection that is alone can do with one task less: the task that waits for its message waits for the *lone socket*
+   itself, and reads. The set ignores the input of that socket for so long, and only for so long: whenever no task waits
+   for the socket, the reactor does.
+6. Cancelled, the reactor has its members end at once, the newest first: a WebSocket before the connection that
    carries it. A task that was woken before, in the same nursery, runs first: it is to meet the cancellation, and not
    the error that its connection has gone. With ``shield`` the reactor stays until its members have ended by themselves:
    their blocks can still say goodbye.
@@ -37,6 +40,7 @@ WRITE = 0x4
 PEER_ENDED = 0x2000  # EPOLLRDHUP
 HANGUP = 0x8 | 0x10 | PEER_ENDED  # EPOLLERR, EPOLLHUP
 EDGE_TRIGGERED = 1 << 31  # EPOLLET
+INPUT = READ | PEER_ENDED | EDGE_TRIGGERED
 
 # None where there is no epoll. By name: type checkers do not know it for those systems.
 _open_epoll: Callable[[], Any] | None = getattr(select, "epoll", None)
@@ -103,6 +107,9 @@ class Reactor:
         nursery: where the task runs.
         shield: live on when the nursery is cancelled, until the last member has ended.
         use_epoll: False: wait for each socket in tasks of its own, as where there is no epoll.
+
+    Attributes:
+        lone_socket: the only socket of the only member, which a task that waits for input may read itself (rule 5).
     """
 
     def __init__(self, nursery: trio.Nursery, *, shield: bool, use_epoll: bool = _open_epoll is not None) -> None:
@@ -120,6 +127,7 @@ class Reactor:
         self._scope = trio.CancelScope()  # around the waits: its deadline is the first timer's
         self._running = False
         self._waiting = False
+        self.lone_socket: ReadySocket | None = None
 
     # ---- what connections call ----
 
@@ -134,11 +142,13 @@ class Reactor:
             self._running = True
         self._members[member] = True
         self._count_uncancellable(1)
+        self._look_for_lone_socket()
 
     def remove(self, member: Member) -> None:
         """Run for this member no more; harmless when repeated."""
         if self._members.pop(member, False):
             self._count_uncancellable(-1)
+        self._look_for_lone_socket()
         if not self._members:
             self._wake()
 
@@ -184,11 +194,16 @@ class Reactor:
     def add_socket(self, sock: ReadySocket) -> None:
         """Have this socket's events handled until :meth:`remove_socket`."""
         self._watcher.add(sock)
+        self._look_for_lone_socket()
         self._wake()  # it may be waiting for nothing but a call
 
     def remove_socket(self, sock: ReadySocket) -> None:
         """Watch this socket no more; it is about to be closed."""
         self._watcher.remove(sock)
+        self._look_for_lone_socket()
+
+    def _look_for_lone_socket(self) -> None:
+        self.lone_socket = self._watcher.only_socket if len(self._members) == 1 else None
 
     def again(self, sock: ReadySocket) -> None:
         """Have this socket read in the next step: it was not read until it was empty."""
@@ -199,6 +214,23 @@ class Reactor:
     def flush_when_writable(self, sock: ReadySocket) -> None:
         """Have this socket's ``WRITE`` handled: it did not take all."""
         self._watcher.wait_writable(sock)
+
+    # ---- what a task calls that waits for input ----
+
+    def leave_to_task(self, sock: ReadySocket) -> None:
+        """Let the calling task wait for this socket's input and then call :meth:`read`; :meth:`watch` must follow."""
+        self._watcher.ignore_input(sock)
+
+    def read(self, sock: ReadySocket) -> None:
+        """Read a socket that has input."""
+        try:
+            sock.handle_events(READ)
+        except Exception as error:  # as in _handle_ready()
+            sock.crash(error)
+
+    def watch(self, sock: ReadySocket) -> None:
+        """Have this socket's input handled again, if it is still there."""
+        self._watcher.watch_input(sock)
 
     # ---- the task ----
 
@@ -217,7 +249,7 @@ class Reactor:
                         await self._run_steps()
                     self._run_timers()
         except trio.Cancelled:
-            with trio.CancelScope(shield=True):  # rule 5: tasks that were woken before run first
+            with trio.CancelScope(shield=True):  # rule 6: tasks that were woken before run first
                 await trio.lowlevel.checkpoint()
             raise
         finally:
@@ -289,11 +321,12 @@ class Reactor:
 class EpollWatcher:
     """Sockets in one edge-triggered epoll set, which is made with the first of them."""
 
-    __slots__ = ("_epoll", "_fd", "_parked", "_sockets")
+    __slots__ = ("_epoll", "_fd", "_input_only", "_parked", "_sockets")
 
     def __init__(self) -> None:
         self._epoll: Any = None
         self._fd = -1
+        self._input_only: ReadySocket | None = None  # of which the set tells nothing, or input only
         self._parked = trio.lowlevel.ParkingLot()  # where to wait while there is no set
         self._sockets: dict[int, ReadySocket] = {}
 
@@ -303,17 +336,35 @@ class EpollWatcher:
             self._epoll = _open_epoll()
             self._fd = self._epoll.fileno()
         self._sockets[sock.fd] = sock
-        self._epoll.register(sock.fd, READ | WRITE | PEER_ENDED | EDGE_TRIGGERED)
+        self._epoll.register(sock.fd, INPUT | WRITE)
 
     def remove(self, sock: ReadySocket) -> None:
         if self._sockets.pop(sock.fd, None) is not None and self._epoll is not None:
             self._epoll.unregister(sock.fd)
 
+    @property
+    def only_socket(self) -> ReadySocket | None:
+        """The socket, if there is exactly one."""
+        return next(iter(self._sockets.values())) if len(self._sockets) == 1 else None
+
+    def ignore_input(self, sock: ReadySocket) -> None:
+        """Give nothing for this socket but the loss of its connection."""
+        self._input_only = sock
+        self._epoll.modify(sock.fd, EDGE_TRIGGERED)
+
+    def watch_input(self, sock: ReadySocket) -> None:
+        """Give this socket's input again, also what came meanwhile."""
+        if self._sockets.get(sock.fd) is sock:
+            # A change tells what is there already, and nearly all sockets can be written to.
+            self._epoll.modify(sock.fd, INPUT | WRITE if sock.unsent else INPUT)
+
     def resume(self, sock: ReadySocket) -> None:
         """Nothing to do: the set has this socket for as long as it lives."""
 
     def wait_writable(self, sock: ReadySocket) -> None:
-        """Nothing to do, as above."""
+        if sock is self._input_only:
+            self._input_only = None
+            self._epoll.modify(sock.fd, INPUT | WRITE)
 
     def wait(self) -> Awaitable[None]:
         """Wait until :meth:`fetch` may give something.
@@ -342,6 +393,7 @@ class EpollWatcher:
             self._epoll.close()
             self._epoll, self._fd = None, -1
             self._sockets.clear()
+            self._input_only = None
 
 
 class TaskWatcher:
@@ -351,6 +403,8 @@ class TaskWatcher:
     """
 
     __slots__ = ("_calls", "_flushing", "_nursery", "_sockets")
+
+    only_socket = None  # a task waits for it already
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
@@ -366,6 +420,12 @@ class TaskWatcher:
         if (lot := self._sockets.pop(sock, None)) is not None:
             lot.unpark_all()
             trio.lowlevel.notify_closing(sock.fd)
+
+    def ignore_input(self, sock: ReadySocket) -> None:
+        """Not called: no socket is lone here."""
+
+    def watch_input(self, sock: ReadySocket) -> None:
+        """Not called, as above."""
 
     def resume(self, sock: ReadySocket) -> None:
         """Let the task that reads this socket go on after a pause."""

@@ -361,7 +361,13 @@ class Connection:
                 await self.raise_closed()
             if self.assembler.unclaimed is not None and not self.assembler.asking:
                 self._stream_no_more()
-            elif (message := await inbox.wait()) is not None:
+                continue
+            sock = self._reactor.lone_socket
+            if sock is not None and inbox.is_unattended and not (sock.reading_paused or sock.unsent):
+                message = await inbox.wait_alone(self._reactor, sock)
+            else:
+                message = await inbox.wait()
+            if message is not None:
                 if inbox.size <= self._low_mark:
                     self._taken_enough()
                 return message
