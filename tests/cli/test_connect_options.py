@@ -11,10 +11,11 @@ import pytest
 import trio
 import trustme
 
-from trio_ws import WebSocket, WebSocketRequest, serve_websocket
+from trio_ws import FrameInfo, WebSocket, WebSocketRequest, serve_websocket
 from trio_ws._cli.certificates import make_authority, throwaway_context
 from trio_ws._cli.running import Failure
 from trio_ws._cli.trace import Trace
+from trio_ws.testing import memory_websocket_pair
 
 from .program import HOST, replaced, run_command, standard_input
 from .servers import echo, echo_and_close, start_answering, start_raw_server, start_server, told
@@ -287,10 +288,12 @@ async def test_verbose_tells_the_handshake_and_what_goes_to_and_fro(
         "> GET /a?b HTTP/1.1",
         "> Cookie: ***",
         "< HTTP/1.1 101 Switching Protocols",
-        "> text of 5 characters",
-        "< ping 01 02",
-        "< text of 5 characters",
-        "< binary of 1 bytes",
+        "< PING fin 2 bytes b'\\x01\\x02'",
+        "> PONG fin masked 2 bytes b'\\x01\\x02'",
+        "> TEXT fin masked 5 bytes b'hello'",
+        "< TEXT fin 5 bytes b'hello'",
+        "< BINARY fin 1 bytes b'\\x00'",
+        "< CLOSE fin 2 bytes b'\\x03\\xe8'",
         "* ended with 1000 (OK), cleanly",
     ):
         assert line in lines
@@ -308,7 +311,7 @@ async def test_verbose_tells_tls_and_http2_and_pongs(nursery: trio.Nursery, capf
     assert re.match(r"\* TLSv1\.[23], \S+, ALPN h2$", lines[2])
     assert lines[3] == "> CONNECT / HTTP/2"
     assert "< HTTP/2 200" in lines
-    assert "< pong 78 79 7a" in lines
+    assert "< PONG fin 3 bytes b'xyz'" in lines
 
 
 async def test_verbose_tells_no_address_of_a_unix_socket(
@@ -323,12 +326,14 @@ async def test_verbose_tells_no_address_of_a_unix_socket(
     assert capfd.readouterr().err.startswith("> GET / HTTP/1.1\n")
 
 
-def test_what_is_too_much_to_tell_is_counted() -> None:
+async def test_what_is_too_much_to_tell_is_counted() -> None:
     trace = Trace()
-    for _ in range(1003):
-        trace.sent("hello")
+    frame = FrameInfo(opcode=1, fin=True, rsv1=False, reserved=0, masked=True, length=5, first_bytes=b"hello")
+    async with memory_websocket_pair() as (websocket, _):
+        for _ in range(1003):
+            trace.frame_sent(websocket, frame)
     lines = trace.take()
-    assert lines == ["> text of 5 characters"] * 1000 + ["* 3 more lines were left out"]
+    assert lines == ["> TEXT fin masked 5 bytes b'hello'"] * 1000 + ["* 3 more lines were left out"]
     assert trace.take() == []
 
 

@@ -140,7 +140,7 @@ def add_parser(commands: Commands) -> None:
         "--strict", action="store_true", help="end with status 1 when the server closes with 3000 to 4999"
     )
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="tell the handshake and all that is sent and received; no secrets"
+        "-v", "--verbose", action="store_true", help="tell the handshake, without secrets, and each frame"
     )
 
 
@@ -207,7 +207,7 @@ class _Command:
         async with make_agent(self._options) as agent, BackgroundNursery() as nursery:
             if self._trace is not None:
                 nursery.start_soon(self._keep_telling, self._trace)
-            self._session = Session(nursery, self._console, self._options, Screen(sys.stdout), self._trace)
+            self._session = Session(nursery, self._console, self._options, Screen(sys.stdout))
             connect = partial(self._connect, agent)
             status = await (self._connect_again_and_again(connect) if self._options.reconnect else connect())
             await self._tell_trace()

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from .connect import ConnectOptions
     from .console import Console
     from .lines import Command
-    from .trace import Trace
 
 HELP = "commands: /ping [PAYLOAD], /binary HEX, /close [CODE [REASON]], //TEXT to send /TEXT; Ctrl-D ends"
 _PIPE_WAIT = 1.0  # seconds
@@ -52,7 +51,6 @@ class Session:
         console: where lines come from and messages go to.
         options: the arguments of the command.
         screen: knows whether standard output has colours.
-        trace: hears of messages; None: nobody asked for that.
     """
 
     def __init__(
@@ -61,13 +59,11 @@ class Session:
         console: Console,
         options: ConnectOptions,
         screen: Screen,
-        trace: Trace | None,
     ) -> None:
         self._nursery = nursery
         self._begun = False
         self._console = console
         self._options = options
-        self._trace = trace
         self._to_terminal = os.isatty(STDOUT)
         self._display = display.TerminalDisplay(screen) if self._to_terminal and not options.plain else display.plain
         default_wait = 0.0 if console.typed else _PIPE_WAIT
@@ -148,9 +144,6 @@ class Session:
         self._patience.deadline = trio.current_time() + (self._wait if self._input_has_ended else math.inf)
 
     async def _print(self, messages: list[str | bytes]) -> None:
-        if self._trace is not None:
-            for message in messages:
-                self._trace.received(message)
         if self._to_terminal or not (self._options.raw or self._options.binary):
             await self._console.show_lines(list(map(self._display, messages)))
         else:
@@ -207,8 +200,6 @@ class Session:
                     websocket.send_nowait(value)
                 except trio.WouldBlock:
                     await websocket.send(value)
-                if self._trace is not None:
-                    self._trace.sent(value)
             case Ping(payload):
                 await self._ping(websocket, payload)
             case Bye(code, reason):

@@ -1,4 +1,4 @@
-"""What ``trio-ws connect --verbose`` tells: the handshake, and what is sent and received."""
+"""What ``trio-ws connect --verbose`` tells: the handshake, and each frame."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 import trio
 
 from .. import HandshakeRejected, Instrument
+from .._websocket.frame_log import describe_frame
 from .terminal import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .. import CloseInfo, WebSocket
+    from .. import CloseInfo, FrameInfo, WebSocket
 
 _SECRETS = ("authorization", "proxy-authorization", "cookie", "set-cookie")
 _MOST_QUEUED = 1000  # lines; a peer may send pings faster than a terminal shows them
@@ -38,23 +39,15 @@ class Trace(Instrument):
         self._lines, self._left_out, self._arrived = [], 0, trio.Event()
         return lines
 
-    def sent(self, message: str | bytes) -> None:
-        """Tell of a message of ours."""
-        self._tell(f"> {_describe(message)}")
-
-    def received(self, message: str | bytes) -> None:
-        """Tell of a message of the server's."""
-        self._tell(f"< {_describe(message)}")
-
     def websocket_open(self, websocket: WebSocket) -> None:
         for line in describe_handshake(websocket):
             self._tell(line)
 
-    def websocket_ping(self, websocket: WebSocket, payload: bytes) -> None:
-        self._tell(f"< ping {payload.hex(' ')}".rstrip())
+    def frame_sent(self, websocket: WebSocket, frame: FrameInfo) -> None:
+        self._tell(f"> {describe_frame(frame)}")
 
-    def websocket_pong(self, websocket: WebSocket, payload: bytes) -> None:
-        self._tell(f"< pong {payload.hex(' ')}".rstrip())
+    def frame_received(self, websocket: WebSocket, frame: FrameInfo) -> None:
+        self._tell(f"< {describe_frame(frame)}")
 
     def socket_error(self, websocket: WebSocket, error: BaseException) -> None:
         self._tell(f"* {type(error).__name__}: {escape(str(error))}")
@@ -101,7 +94,3 @@ def describe_rejection(rejection: HandshakeRejected) -> Iterator[str]:
 def _describe_headers(mark: str, headers: Iterable[tuple[str, str]]) -> Iterator[str]:
     for name, value in headers:
         yield f"{mark} {escape(name)}: {'***' if name.lower() in _SECRETS else escape(value)}"
-
-
-def _describe(message: str | bytes) -> str:
-    return f"text of {len(message):,} characters" if isinstance(message, str) else f"binary of {len(message):,} bytes"
