@@ -91,6 +91,39 @@ async def test_a_payload_has_at_most_125_bytes(autojump_clock: MockClock) -> Non
         assert peer.heard() == [Pong(bytes(125)), Pong(b"view")]
 
 
+@pytest.mark.parametrize("kind", [str, bytes, bytearray, lambda data: memoryview(data)[::1]])
+@pytest.mark.parametrize("text", [None, True, False])
+async def test_a_message_is_sent_and_received_as_the_caller_wants(
+    kind: Callable[..., str | bytes], text: bool | None, autojump_clock: MockClock
+) -> None:
+    value = "grüße" if kind is str else kind("grüße".encode())
+    as_text = kind is str if text is None else text
+    async with two_sides() as (client, server):
+        for _ in range(2):
+            await client.send(value, text=text)
+            client.send_nowait(value, text=text)
+        assert await server.receive() == ("grüße" if as_text else "grüße".encode())
+        assert await server.receive(decode=True) == "grüße"
+        assert await server.receive(decode=False) == "grüße".encode()
+        await wait_all_tasks_blocked()
+        assert server.receive_nowait(decode=not as_text) == ("grüße".encode() if as_text else "grüße")
+
+
+async def test_what_is_no_utf8_is_neither_sent_as_text_nor_lost(autojump_clock: MockClock) -> None:
+    async with two_sides() as (client, server):
+        for send in (client.send_nowait, client.send):
+            with pytest.raises(UnicodeDecodeError):
+                await send(b"\xff", text=True)  # type: ignore[misc]
+            with pytest.raises(TypeError, match="message must be str or bytes-like, not int"):
+                await send(5, text=True)  # type: ignore[arg-type, misc]
+        await client.send(b"\xff")
+        with pytest.raises(UnicodeDecodeError) as caught:
+            await server.receive(decode=True)
+        assert caught.value.object == b"\xff"
+        await server.send("still works")
+        assert await client.receive() == "still works"
+
+
 async def test_bad_arguments_send_nothing(autojump_clock: MockClock) -> None:
     async with one_side() as (websocket, peer):
         with pytest.raises(TypeError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 import trio
 
@@ -71,7 +71,7 @@ class WebSocket(WebSocketBase, trio.abc.Channel[str | bytes]):
 
     # ---- messages ----
 
-    async def send(self, value: Message, *, compress: bool | None = None) -> None:
+    async def send(self, value: Message, *, compress: bool | None = None, text: bool | None = None) -> None:
         """Send one message, when there is room for it.
 
         Returns when the message is on its way or in the send buffer; waits while ``Limits.send_buffer`` is full.
@@ -82,14 +82,18 @@ class WebSocket(WebSocketBase, trio.abc.Channel[str | bytes]):
                 afterwards.
             compress: True or False compresses this message or not, whatever ``Compression.threshold`` says. Without
                 an agreed permessage-deflate nothing is compressed.
+            text: True sends bytes, which must be UTF-8, as text; False sends a ``str`` as binary, in UTF-8.
 
         Raises:
             TypeError: value is of another type.
             UnicodeEncodeError: value holds a lone surrogate.
+            UnicodeDecodeError: value is to be sent as text, and is no UTF-8.
             ConnectionClosed: the connection is closed or closing.
         """
         connection = self._connection
         await trio.lowlevel.checkpoint_if_cancelled()
+        if text is not None:
+            value = in_kind(value, text=text)
         if not connection.outbox.calm:
             await connection.wait_to_send()
         if type(value) in SIZED and len(value) >= LARGE and connection.protocol.compresses:
@@ -102,29 +106,47 @@ class WebSocket(WebSocketBase, trio.abc.Channel[str | bytes]):
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
-    def send_nowait(self, value: Message, *, compress: bool | None = None) -> None:
+    def send_nowait(self, value: Message, *, compress: bool | None = None, text: bool | None = None) -> None:
         """Send one message if there is room for it: :meth:`send` without waiting.
 
         Raises:
             trio.WouldBlock: there is no room, or others wait for it. Nothing was sent.
             TypeError: value is of another type.
             UnicodeEncodeError: value holds a lone surrogate.
+            UnicodeDecodeError: value is to be sent as text, and is no UTF-8.
             ConnectionClosed: the connection is closed or closing.
         """
+        if text is not None:
+            value = in_kind(value, text=text)
         self._connection.send_nowait(value, compress)
 
-    async def receive(self) -> str | bytes:
+    @overload
+    async def receive(self, *, decode: None = None) -> str | bytes: ...
+    @overload
+    async def receive(self, *, decode: Literal[True]) -> str: ...
+    @overload
+    async def receive(self, *, decode: Literal[False]) -> bytes: ...
+    @overload
+    async def receive(self, *, decode: bool | None = None) -> str | bytes: ...
+
+    async def receive(self, *, decode: bool | None = None) -> str | bytes:
         """Receive the next message, waiting for it.
 
         Messages that came before the peer closed are still given. Cancelled, nothing is lost: the next call gets the
         message.
 
+        Args:
+            decode: True gives a binary message as ``str`` too, from UTF-8; False gives a text as ``bytes``, in UTF-8.
+                By default a text is ``str`` and a binary message ``bytes``.
+
         Raises:
+            UnicodeDecodeError: with ``decode=True``: the message is no UTF-8; ``object`` of the error is the message.
             ConnectionClosedOK: the peer closed with 1000, 1001 or no code.
             ConnectionClosedError: the connection ended otherwise.
             ConnectionClosedLocally: this side closed it.
         """
-        return await self._connection.receive()
+        message = await self._connection.receive()
+        return message if decode is None else in_kind(message, text=decode)
 
     async def __anext__(self) -> str | bytes:
         # As trio.abc.ReceiveChannel has it, with one coroutine less.
@@ -133,16 +155,27 @@ class WebSocket(WebSocketBase, trio.abc.Channel[str | bytes]):
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
 
-    def receive_nowait(self) -> str | bytes:
+    @overload
+    def receive_nowait(self, *, decode: None = None) -> str | bytes: ...
+    @overload
+    def receive_nowait(self, *, decode: Literal[True]) -> str: ...
+    @overload
+    def receive_nowait(self, *, decode: Literal[False]) -> bytes: ...
+    @overload
+    def receive_nowait(self, *, decode: bool | None = None) -> str | bytes: ...
+
+    def receive_nowait(self, *, decode: bool | None = None) -> str | bytes:
         """Receive the next message if it is here: :meth:`receive` without waiting.
 
         A loop that only calls this never lets other tasks run.
 
         Raises:
             trio.WouldBlock: no message is here.
+            UnicodeDecodeError: as :meth:`receive`.
             ConnectionClosed: as :meth:`receive`.
         """
-        return self._connection.receive_nowait()
+        message = self._connection.receive_nowait()
+        return message if decode is None else in_kind(message, text=decode)
 
     def events(self) -> AsyncIterator[OpenEvent | MessageEvent | ErrorEvent | CloseEvent]:
         """Tell the connection as events: ``async for event in ws.events()``.
@@ -253,3 +286,21 @@ def ping(websocket: WebSocket, payload: bytes | bytearray | memoryview = b"") ->
     data, connection = check_payload(payload), websocket._connection
     if connection.is_open():
         connection.send_ping(data)
+
+
+@overload
+def in_kind(message: Message, *, text: Literal[True]) -> str: ...
+@overload
+def in_kind(message: Message, *, text: Literal[False]) -> bytes: ...
+@overload
+def in_kind(message: Message, *, text: bool) -> str | bytes: ...
+
+
+def in_kind(message: Message, *, text: bool) -> str | bytes:
+    """Convert a message to text or to binary, between which UTF-8 stands."""
+    if isinstance(message, str):
+        return message if text else message.encode()
+    if not isinstance(message, bytes | bytearray | memoryview):
+        raise TypeError(f"message must be str or bytes-like, not {type(message).__name__}")
+    payload = bytes(message)
+    return payload.decode() if text else payload
