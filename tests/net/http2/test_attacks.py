@@ -485,6 +485,54 @@ async def test_a_peer_that_gives_no_window_loses_its_stream_and_no_other(autojum
         assert peer.counts.limits_passed == {"h2_stall_timeout": 1}
 
 
+async def test_a_peer_that_gives_the_connection_no_window_loses_the_streams_that_wait(
+    autojump_clock: MockClock,
+) -> None:
+    sizes = iter((65_000, 1000, 10, 20, 30))  # the second takes more than there is
+
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        async with request.accept() as websocket:
+            await websocket.send(bytes(next(sizes)))
+            await websocket.wait_closed()
+
+    async with raw_client(handler, settings={4: 2**20}) as peer:
+        began = trio.current_time()
+        await peer.open(1)
+        await peer.open(3)
+        await trio.sleep(30)
+        await peer.open(5)
+        await peer.open(7)
+        await peer.send(RstStreamFrame(7, 8))
+        assert await peer.reset_code(3) == 0x8
+        assert await peer.reset_code(5) == 0x8
+        assert trio.current_time() - began == 60
+        assert peer.counts.limits_passed == {"h2_stall_timeout": 2}
+        await peer.open(9)
+        await trio.sleep(30)
+        await peer.grant(0, 1000)
+        assert len((await peer.expect(DataFrame, 9)).data) == 32
+
+
+async def test_a_stream_whose_window_shrinks_in_the_line_waits_for_its_own(autojump_clock: MockClock) -> None:
+    sizes = iter((65_000, 1000))
+
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        async with request.accept() as websocket:
+            await websocket.send(bytes(next(sizes)))
+            await websocket.wait_closed()
+
+    async with raw_client(handler, settings={4: 2**20}) as peer:
+        await peer.open(1)
+        await peer.open(3)
+        first = len((await peer.expect(DataFrame, 3)).data)
+        await peer.send(SettingsFrame(0, settings={4: 0}))
+        await peer.grant(0, 1000)
+        await trio.sleep(1)
+        await peer.grant(3, first)  # what it has sent is not given back by itself
+        await peer.grant(3, 1000)
+        assert first + len((await peer.expect(DataFrame, 3)).data) == 1004
+
+
 async def test_a_connection_without_streams_ends_after_a_while(autojump_clock: MockClock) -> None:
     async with raw_client() as peer:
         await peer.open(1)

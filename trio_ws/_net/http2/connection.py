@@ -219,9 +219,7 @@ class Http2Connection:
         deadline = min(self._settle_by, self._frame_reader.block_deadline, self._heard_by)
         if self._is_idle:
             deadline = min(deadline, self._idle_since + self._limits.h2_idle_timeout)
-        if self._sender.stalled:
-            deadline = min(deadline, next(iter(self._sender.stalled.values())) + self._limits.h2_stall_timeout)
-        return deadline
+        return min(deadline, self._sender.stalled_since + self._limits.h2_stall_timeout)
 
     def _look_at_clock(self) -> None:
         self._timer = None
@@ -247,9 +245,9 @@ class Http2Connection:
             self._fail(
                 Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "a header block took too long", "h2_header_timeout")
             )
-        elif self._sender.stalled:
+        elif now >= self._sender.stalled_since + self._limits.h2_stall_timeout:
             self.counts.pass_limit("h2_stall_timeout")
-            stream = next(iter(self._sender.stalled))
+            stream = self._sender.longest_stalled()
             self._receiver.reset(stream, ErrorCode.CANCEL, "the peer gave no window for too long")
             self._flush()
         else:
@@ -590,5 +588,5 @@ class Http2Connection:
             self._sender.flush()
         except Http2ConnectionError as breach:
             self._fail(breach)
-        if self._sender.stalled:
+        if self._sender.stalled_since < math.inf:
             self._hurry()

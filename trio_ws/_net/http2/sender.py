@@ -13,6 +13,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -44,13 +45,13 @@ class Sender:
 
     Attributes:
         window: bytes that we may send on the connection.
-        stalled: streams that have no window, and since when.
         holding: whether what is written waits for the next :meth:`flush`, to go with more.
         congested: whether the transport below may not have taken all.
     """
 
     __slots__ = (
         "_below",
+        "_blocked_since",
         "_clock",
         "_control",
         "_flushing",
@@ -58,10 +59,10 @@ class Sender:
         "_held",
         "_held_size",
         "_limits",
+        "_stalled",
         "_turns",
         "congested",
         "holding",
-        "stalled",
         "window",
     )
 
@@ -84,7 +85,8 @@ class Sender:
         self.holding = False
         self.congested = False
         self.window = DEFAULT_WINDOW
-        self.stalled: dict[Http2Stream, float] = {}
+        self._stalled: dict[Http2Stream, float] = {}  # streams whose own window is empty, and since when
+        self._blocked_since = math.inf  # streams wait for the connection's window
 
     @property
     def blocked(self) -> bool:
@@ -145,23 +147,37 @@ class Sender:
         if stream.waits_for_turn or not stream.outgoing:
             return
         if stream.send_window <= 0:
-            self.stalled.setdefault(stream, self._clock())
+            self._stalled.setdefault(stream, self._clock())
             return
-        self.stalled.pop(stream, None)
+        self._stalled.pop(stream, None)
         stream.waits_for_turn = True
         self._turns.append(stream)
 
     def forget(self, stream: Http2Stream) -> None:
         """Forget a stream that has ended."""
-        self.stalled.pop(stream, None)
+        self._stalled.pop(stream, None)
+        if stream.waits_for_turn:
+            stream.waits_for_turn = False
+            self._turns.remove(stream)
+            if not self._turns:
+                self._blocked_since = math.inf
 
     def open_window(self, increment: int) -> None:
         """Take a WINDOW_UPDATE for the connection."""
         self.window += increment
         if self.window > MAX_WINDOW:  # RFC 9113 §6.9.1
             raise Http2ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window is too large")
-        for stream in self._turns:
-            self.stalled.pop(stream, None)
+        self._blocked_since = math.inf
+
+    @property
+    def stalled_since(self) -> float:
+        """Since when a stream that has something to send, or all of them, has had no window; infinity: none does."""
+        return min(next(iter(self._stalled.values()), math.inf), self._blocked_since)
+
+    def longest_stalled(self) -> Http2Stream:
+        """Give the stream that has had no window for longest; there is one."""
+        since = next(iter(self._stalled.values()), math.inf)
+        return next(iter(self._stalled)) if since <= self._blocked_since else self._turns[0]
 
     def flush(self) -> None:
         """Send what may go now.
@@ -201,20 +217,15 @@ class Sender:
         frames: list[bytes] = []
         while room > 0 and self._turns:
             if self.window <= 0:
-                for stream in self._turns:
-                    self.stalled.setdefault(stream, self._clock())
+                self._blocked_since = min(self._blocked_since, self._clock())
                 break
             stream = self._turns.popleft()
+            stream.waits_for_turn = False
             size = min(len(stream.outgoing), stream.send_window, self.window, MAX_FRAME_SIZE)
             if size > 0:
                 frames.append(self._frame(stream, stream.take(size)))
                 room -= size
-            if stream.outgoing and stream.send_window > 0:
-                self._turns.append(stream)
-                continue
-            stream.waits_for_turn = False
-            if stream.outgoing:
-                self.stalled.setdefault(stream, self._clock())
+            self.queue(stream)
         return frames
 
     def _frame(self, stream: Http2Stream, data: bytes | memoryview, flags: int = 0) -> bytes:
