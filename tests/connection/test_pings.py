@@ -88,6 +88,21 @@ async def test_a_cancelled_ping_still_answers_others() -> None:
     assert (first.round_trip, pings.latency) == (5, 4)
 
 
+async def test_a_cancelled_ping_is_one_of_those_that_no_task_waits_for() -> None:
+    pings = Pings()
+    cancelled = pings.note(b"cancelled", 0)
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pings.wait, cancelled)
+            await wait_all_tasks_blocked()
+            later = [pings.note(b"%d" % number, 1) for number in range(MOST_WITHOUT_A_TASK)]
+            scope.cancel()
+    pings.answer(b"cancelled", 5)  # no longer noted
+    assert (cancelled.round_trip, pings.latency) == (None, None)
+    pings.answer(b"0", 5)
+    assert [ping.round_trip for ping in later[:2]] == [4, None]
+
+
 def test_a_pong_is_looked_for_among_the_newest_first() -> None:
     pings = Pings()
     same = [pings.note(b"", at) for at in range(3)]
