@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -152,6 +154,36 @@ async def test_a_stream_that_goes_while_it_waits_for_its_turn_gives_it_up(autoju
             frame = await peer.expect(DataFrame)
             received += len(frame.data) if frame.stream_id == 3 else 0
         await peer.open(5)
+
+
+@pytest.mark.parametrize("window", [0, 2**30])
+@pytest.mark.parametrize(
+    ("path", "reset", "passed"), [("/stays", True, 0), ("/stays", False, 1), ("/leaves", False, 0)]
+)
+async def test_a_stream_that_has_ended_waits_for_no_window_any_more(
+    window: int, path: str, reset: bool, passed: int, autojump_clock: MockClock
+) -> None:
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        if request.path == "/echo":
+            await echo(request)
+            return
+        with trio.move_on_after(1 if request.path == "/leaves" else math.inf):
+            async with request.accept() as websocket:
+                with suppress(trio_ws.ConnectionClosed):
+                    await websocket.send(bytes(100_000))
+                await trio.sleep_forever()
+
+    async with raw_client(handler, settings={4: window}) as peer:
+        await peer.connect(1, path=path)
+        await peer.connect(3, path="/echo")
+        await peer.answer(3)
+        await wait_all_tasks_blocked()  # what the first sends waits for the window of its own, or for the connection's
+        if reset:
+            await peer.send(RstStreamFrame(1, 8))
+        await trio.sleep(3 * Limits().h2_stall_timeout)
+        await peer.send(WindowUpdateFrame(0, 1000), WindowUpdateFrame(3, 1000))
+        await peer.echo(3)
+        assert peer.counts.limits_passed == ({"h2_stall_timeout": passed} if passed else {})
 
 
 # ---- what we give ----
