@@ -82,7 +82,10 @@ async def test_a_stream_that_both_have_closed_may_be_reset_as_often_as_one_likes
         assert peer.counts.resets == 0
 
 
-@pytest.mark.parametrize("breach", ["window", "zero", "data after the end", "headers after the end", "overrun"])
+BREACHES = ["window", "zero", "data after the end", "headers after the end", "headers in the middle", "bad trailers"]
+
+
+@pytest.mark.parametrize("breach", [*BREACHES, "overrun"])
 async def test_made_you_reset_ends_the_connection_as_rapid_reset_does(breach: str, autojump_clock: MockClock) -> None:
     live = most = 0
 
@@ -111,10 +114,14 @@ async def test_made_you_reset_ends_the_connection_as_rapid_reset_does(breach: st
                 return [peer.headers(stream_id, GET, "END_STREAM"), DataFrame(stream_id, b"late")]
             case "headers after the end":
                 return [peer.headers(stream_id, GET, "END_STREAM"), peer.headers(stream_id, {"a": "b"}, "END_STREAM")]
+            case "headers in the middle":
+                return [peer.headers(stream_id, CONNECT), peer.headers(stream_id, {"a": "b"})]
+            case "bad trailers":
+                return [peer.headers(stream_id, CONNECT), peer.headers(stream_id, {":a": "b"}, "END_STREAM")]
             case _:
                 return [peer.headers(stream_id, CONNECT), *[DataFrame(stream_id, bytes(2**14))] * 5]
 
-    codes = {"window": 3, "zero": 1, "overrun": 3}
+    codes = {"window": 3, "zero": 1, "headers in the middle": 1, "bad trailers": 1, "overrun": 3}
     async with raw_client(handler, http_handler=http_handler) as peer:
         for stream_id in range(1, 2001, 2):
             try:
@@ -577,6 +584,10 @@ BEGUN = {
     "WINDOW_UPDATE over the limit": (raw_frame(8, b"\x7f\xff\xff\xff"), 3),
     "WINDOW_UPDATE for a stream that is not": (raw_frame(8, b"\0\0\0\1", stream_id=9), 1),
     "RST_STREAM of a wrong size": (raw_frame(3, b"1", stream_id=1), 6),
+    "RST_STREAM of a wrong size for what has ended": (
+        raw_frame(3, bytes(4), stream_id=1) + raw_frame(3, stream_id=1),
+        6,
+    ),
     "RST_STREAM for a stream that is not": (raw_frame(3, bytes(4), stream_id=9), 1),
     "GOAWAY of a wrong size": (raw_frame(7, b"1"), 6),
     "GOAWAY for a stream": (raw_frame(7, bytes(8), stream_id=1), 1),
@@ -633,7 +644,9 @@ async def test_a_stream_window_that_grows_too_large_by_settings_ends_the_connect
         await peer.open(1)
         await peer.grant(1, 2**31 - 1 - 65535)
         await peer.echo(1)
-        await peer.send(SettingsFrame(0, settings={4: 65600}))
+        await peer.send(SettingsFrame(0, settings={4: 65535 + 7}))  # as large as one may be: the echo had 7 bytes
+        await peer.echo(1)
+        await peer.send(SettingsFrame(0, settings={4: 65535 + 15}))
         assert await peer.goaway_code() == 3
 
 

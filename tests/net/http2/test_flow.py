@@ -209,6 +209,23 @@ async def test_a_stream_gets_its_window_back_as_the_application_takes(autojump_c
         assert 2**15 <= update.window_increment <= 15 * len(message)
 
 
+@pytest.mark.parametrize("over", [0, 1])
+async def test_a_window_may_be_used_to_its_last_byte(over: int, autojump_clock: MockClock) -> None:
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        await trio.sleep_forever()
+
+    async with raw_client(handler, http_handler=None) as peer:
+        await peer.connect(1)
+        size = Limits().h2_stream_window + over
+        while size:
+            await peer.data(1, bytes(min(size, 2**14)))
+            size -= min(size, 2**14)
+        await peer.send(peer.headers(3, GET, "END_STREAM"))
+        assert await peer.status(3) == "405"
+        codes = [frame.error_code for frame in peer.heard if isinstance(frame, RstStreamFrame)]
+        assert codes == [3] * over
+
+
 async def test_padding_is_given_back_with_what_it_pads(autojump_clock: MockClock) -> None:
     async def handler(request: trio_ws.WebSocketRequest) -> None:
         async with request.accept() as websocket:

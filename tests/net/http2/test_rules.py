@@ -8,6 +8,7 @@ from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, Priori
 from trio.testing import MockClock
 
 import trio_ws
+from trio_ws import Limits
 
 from .raw_http2 import CONNECT, GET, HELLO, RawHttp2, raw_client, raw_frame
 
@@ -86,6 +87,15 @@ async def test_what_is_kept_of_numbers_left_out_is_bounded(autojump_clock: MockC
         assert await peer.goaway_code() == PROTOCOL_ERROR
 
 
+async def test_a_number_left_out_is_remembered_however_many_streams_follow(autojump_clock: MockClock) -> None:
+    async with raw_client() as peer:
+        for stream_id in range(5, 305, 2):
+            await peer.send(peer.headers(stream_id, GET, "END_STREAM"))
+            assert await peer.status(stream_id) == "405"
+        await peer.data(3, b"x")
+        assert await peer.goaway_code() == PROTOCOL_ERROR
+
+
 # ---- PRIORITY ----
 
 
@@ -136,7 +146,7 @@ async def test_priority_is_ignored_for_any_stream_open_or_not(autojump_clock: Mo
 
 
 @pytest.mark.parametrize("kind", ["DATA", "HEADERS"])
-@pytest.mark.parametrize("ending", ["END_STREAM", "RST_STREAM"])
+@pytest.mark.parametrize("ending", ["END_STREAM", "DATA", "RST_STREAM"])
 @pytest.mark.parametrize("answered", [False, True])
 async def test_a_client_that_goes_on_after_its_end_is_told_once(
     kind: str, ending: str, answered: bool, autojump_clock: MockClock
@@ -147,7 +157,11 @@ async def test_a_client_that_goes_on_after_its_end_is_told_once(
     async with raw_client(http_handler=page) as peer:
         await peer.open(1)
         end = peer.headers(3, GET, "END_STREAM") if ending == "END_STREAM" else peer.headers(3, GET)
-        await peer.send(end, *([RstStreamFrame(3, 8)] if ending == "RST_STREAM" else []))
+        await peer.send(end)
+        if ending == "DATA":
+            await peer.data(3, b"x", "END_STREAM")
+        elif ending == "RST_STREAM":
+            await peer.send(RstStreamFrame(3, 8))
         if answered:
             await trio.sleep(2)
         await peer.send(late(peer))
@@ -179,6 +193,16 @@ async def test_more_data_than_was_on_its_way_after_a_reset_ends_the_connection(a
         await trio.sleep(2)
         await peer.send(*[DataFrame(1, bytes(2**14)) for _ in range(5)])
         assert await peer.goaway_code() == STREAM_CLOSED
+
+
+async def test_streams_that_the_client_has_ended_first_leave_their_places(autojump_clock: MockClock) -> None:
+    async with raw_client() as peer:
+        for stream_id in range(1, 2 * Limits().h2_max_streams + 6, 2):
+            await peer.open(stream_id)
+            await peer.data(stream_id, CLOSE, "END_STREAM")
+            while "END_STREAM" not in (await peer.expect(DataFrame, stream_id)).flags:
+                pass
+        assert not any(isinstance(frame, RstStreamFrame) for frame in peer.heard)
 
 
 async def test_what_is_kept_of_streams_that_have_ended_is_bounded(autojump_clock: MockClock) -> None:
@@ -218,15 +242,16 @@ async def test_the_data_of_a_request_must_match_its_content_length(
 ) -> None:
     async with raw_client(http_handler=page) as peer:
         await peer.open(1)
-        await peer.send(peer.headers(3, changed(POST, content_length=length)))
-        for data, end in frames:
-            await peer.data(3, data, *(["END_STREAM"] if end else []))
+        content = [DataFrame(3, data, flags=["END_STREAM"] if end else []) for data, end in frames]
+        await peer.send(peer.headers(3, changed(POST, content_length=length)), *content)
         if fails:
             assert await peer.reset_code(3) == PROTOCOL_ERROR
             assert peer.counts.resets == 1
         else:
             assert await peer.status(3) == "200"
+            await peer.expect(DataFrame, 3)
         await peer.echo(1)
+        assert fails or not any(isinstance(frame, RstStreamFrame) for frame in peer.heard)  # it was read to its end
 
 
 async def test_padding_is_no_content(autojump_clock: MockClock) -> None:
