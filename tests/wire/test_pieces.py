@@ -148,6 +148,15 @@ def test_what_was_asked_for_can_be_taken_back() -> None:
     assert events == [Start(True), Piece("one", True), "one"]
 
 
+def test_when_all_that_was_asked_for_is_taken_back_messages_are_taken_whole_again() -> None:
+    reader = MessageReader(masked=False, limits=Limits())
+    message = frame_bytes(Opcode.TEXT, b"one", masked=False)
+    reader.stream_next()
+    assert reader.take_whole(message) is None
+    reader.stream_at_most(0)
+    assert reader.take_whole(message) == "one"
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     text=st.text(max_size=300),
@@ -222,6 +231,20 @@ def test_a_message_that_is_given_whole_after_all_has_the_limits_of_one(size: int
             assert events == [bytes(size)]
 
 
+def test_what_was_given_of_a_compressed_message_counts_when_its_rest_has_not_come() -> None:
+    reader = MessageReader(
+        masked=False, limits=Limits(max_message_size=1000), inflater=Inflater(12, no_context_takeover=False)
+    )
+    reader.stream_next()
+    events: list[Event] = []
+    reader.feed(frames([bytes(1001), b""], text=False, compressed=True, masked=False)[:-3])
+    reader.read_into(events, 256)
+    given = b"".join(event.data for event in events if isinstance(event, Piece) and isinstance(event.data, bytes))
+    assert len(given) == 1001
+    with pytest.raises(MessageTooBig, match="message of 1001 bytes"):
+        reader.stream_no_more(given)
+
+
 def test_what_a_frame_has_announced_counts_when_its_message_is_given_whole() -> None:
     reader = MessageReader(masked=False, limits=Limits(max_message_size=1000))
     reader.stream_next()
@@ -249,6 +272,17 @@ def test_text_is_checked(ending: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="UTF-8") as caught:
         read(frames([b"good", ending], text=True, compressed=False, masked=False), cuts=[], masked=False)
     assert caught.value.close_code == 1007
+
+
+def test_room_bounds_the_pieces_of_one_call() -> None:
+    reader = MessageReader(masked=False, limits=Limits())
+    reader.feed(frame_bytes(Opcode.BINARY, bytes(300), masked=False) * 3)
+    for _ in range(3):
+        reader.stream_next()
+    events: list[Event] = []
+    for count in (1, 2, 3):
+        assert reader.read_into(events, 256, 300) == (count < 3)
+        assert events == [Start(False), Piece(bytes(300), True)] * count
 
 
 def test_room_bounds_what_one_call_inflates() -> None:

@@ -468,6 +468,15 @@ def test_room_bounds_the_messages_of_one_call(size: int) -> None:
     assert len(events) == 10
 
 
+def test_room_bounds_the_messages_in_fragments_of_one_call() -> None:
+    reader = MessageReader(masked=False, limits=Limits())
+    reader.feed((text(b"a" * 300, fin=False) + more(b"", fin=True)) * 3)
+    events: list[Event] = []
+    for count in (1, 2, 3):
+        assert reader.read_into(events, 256, 300 + MESSAGE_OVERHEAD) == (count < 3)
+        assert events == ["a" * 300] * count
+
+
 def test_a_close_ends_a_call() -> None:
     reader = MessageReader(masked=False, limits=Limits())
     reader.feed(text(b"a") + bytes.fromhex("8800") + text(b"b"))
