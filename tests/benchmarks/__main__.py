@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 GROUPS = (*CASES, "broadcast", "idle", "fairness", "sharing")
 DOCS = Path("docs/topics/speed.md")
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
-LIBRARIES = ("trio", "h2", "hypercorn", "websockets", "trio-websocket", "aiohttp", "picows", "uvloop")
+LIBRARIES = ("trio", "h2", "hypercorn", "aethonan", "websockets", "trio-websocket", "aiohttp", "picows", "uvloop")
 
 
 def read_arguments() -> argparse.Namespace:

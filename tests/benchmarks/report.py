@@ -110,6 +110,11 @@ def verdicts_of(case: Case, rounds: Rounds) -> Iterator[Verdict]:
         yield Verdict(f"{case.title}: receive() beyond a checkpoint", RECEIVE_MOST, extra * 1e6, "µs")
     elif case.size == "1 MiB" and case.variant == "plain":
         bars = {"websockets.asyncio": 1.0}
+    elif case.group == "handshake":
+        bars = {"websockets.asyncio": 1.0}
+    elif case.group == "http2 echo, 100 sockets":
+        short = case.size == "64 B"
+        bars = {HTTP1: 2.0, "hypercorn": 0.2, "aethonan": 0.5 if short else 1.2}
     elif case.group.startswith("http2 echo"):
         bars = {HTTP1: 2.0, "hypercorn": 0.5}
     elif case.variant == "deflate":

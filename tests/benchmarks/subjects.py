@@ -83,6 +83,7 @@ SUBJECTS = {
     "trio_ws": Subject("peer_trio_ws", "trio", variants=("plain", "tls", "deflate", "http2"), nowait=True),
     "trio_ws, zlib": Subject("peer_trio_ws", "trio", variants=("deflate",), environment={"TRIO_WS_DEFLATE": "zlib"}),
     "hypercorn": Subject("peer_hypercorn", "asyncio", roles=("server",), variants=("http2",), ends_streams=False),
+    "aethonan": Subject("peer_aethonan", "asyncio", roles=("server",), variants=("http2",)),
     "bare trio socket": Subject("peer_bare", "trio", variants=("plain", "tls"), raw=True),
     "raw trio stream": Subject("peer_raw", "trio", variants=("plain", "tls"), raw=True),
     "websockets.trio": Subject("peer_websockets_trio", "trio"),
