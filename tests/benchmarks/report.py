@@ -108,9 +108,7 @@ def verdicts_of(case: Case, rounds: Rounds) -> Iterator[Verdict]:
         pairs = zip(rounds[OURS], rounds[CHECKPOINT], strict=True)
         extra = statistics.median(one.cpu - other.cpu for one, other in pairs)
         yield Verdict(f"{case.title}: receive() beyond a checkpoint", RECEIVE_MOST, extra * 1e6, "µs")
-    elif case.size == "1 MiB" and case.variant == "plain":
-        bars = {"websockets.asyncio": 1.0}
-    elif case.group == "handshake":
+    elif (case.size == "1 MiB" and case.variant == "plain") or case.group == "handshake":
         bars = {"websockets.asyncio": 1.0}
     elif case.group == "http2 echo, 100 sockets":
         short = case.size == "64 B"
