@@ -10,7 +10,9 @@ from trio.testing import MockClock, check_half_closeable_stream, wait_all_tasks_
 
 import trio_ws
 from trio_ws import Keepalive
-from trio_ws.testing import Link, MemoryStream, link_stream_pair, memory_websocket_pair
+from trio_ws.testing import Link, MemoryStream, link_stream_pair, memory_websocket_pair, open_test_server
+
+from ..serving import until
 
 
 async def read_all(stream: MemoryStream) -> bytes:
@@ -158,3 +160,79 @@ async def test_a_half_open_connection_is_found_by_keepalive(autojump_clock: Mock
 def test_its_numbers_are_checked(options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Link(**options)  # type: ignore[arg-type]
+
+
+# ---- a server behind a link ----
+
+
+async def echo(request: trio_ws.WebSocketRequest) -> None:
+    async with request.accept() as websocket:
+        async for message in websocket:
+            await websocket.send(message)
+
+
+@pytest.mark.parametrize("http2", [False, True])
+async def test_a_server_behind_a_slow_link(http2: bool, autojump_clock: MockClock) -> None:
+    async with (
+        open_test_server(echo, link=Link(latency=3)) as server,
+        trio_ws.Agent(ssl_context=server.ssl_context, allow_h2=http2) as agent,
+        trio_ws.open_websocket(server.url, dispatcher=agent, connect_timeout=60) as websocket,
+    ):
+        began = trio.current_time()
+        await websocket.send("hello")
+        assert await websocket.receive() == "hello"
+        assert trio.current_time() - began == pytest.approx(6)
+
+
+async def test_a_server_behind_a_link_that_breaks(autojump_clock: MockClock) -> None:
+    ended: list[trio_ws.CloseInfo | None] = []
+
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        async with request.accept() as websocket:
+            with websocket.move_on_when_closed():
+                await trio.sleep_forever()
+            ended.append(await websocket.wait_closed())
+
+    async with open_test_server(
+        handler, tls=False, link=Link(latency=1, breaks_after=2000), compression=None
+    ) as server:
+        for _ in range(2):  # each connection has a link of its own
+            with pytest.raises(trio_ws.ConnectionClosedError):
+                async with trio_ws.open_websocket(server.url) as websocket:
+                    await websocket.send(bytes(5000))
+                    await websocket.receive()
+        await until(lambda: len(ended) == 2)
+    assert [info and info.code for info in ended] == [1006, 1006]
+
+
+async def test_a_server_behind_a_link_that_loses_everything(autojump_clock: MockClock) -> None:
+    keepalive = trio_ws.Keepalive(interval=20, timeout=20)
+    async with open_test_server(
+        echo, tls=False, link=Link(loses_after=1000), keepalive=keepalive, compression=None
+    ) as server:
+        async with trio_ws.open_websocket(server.url, keepalive=keepalive) as websocket:
+            began = trio.current_time()
+            await websocket.send(bytes(5000))
+            with pytest.raises(trio_ws.ConnectionClosedError):
+                await websocket.receive()
+            assert 20 < trio.current_time() - began <= 41
+        await until(lambda: not server.server.connections)
+
+
+async def test_the_end_of_a_lost_connection_is_lost_too(autojump_clock: MockClock) -> None:
+    one, other = link_stream_pair(Link(latency=1, loses_after=2))
+    await one.send_all(b"abc")
+    await one.aclose()
+    assert await other.receive_some() == b"ab"
+    with trio.move_on_after(1000) as scope:
+        await other.receive_some()
+    assert scope.cancelled_caught
+    await other.send_all(b"into the void")
+
+
+async def test_the_end_takes_as_long_as_a_byte(autojump_clock: MockClock) -> None:
+    one, other = link_stream_pair(Link(latency=3))
+    await one.send_eof()
+    await one.aclose()
+    assert await other.receive_some() == b""
+    assert trio.current_time() == 3

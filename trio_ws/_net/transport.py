@@ -46,7 +46,7 @@ LARGE_WRITE = 2**16
 SMALL_WRITES = 4  # in a row, until it is to hold little again: a large frame begins and ends with small ones, too
 _TCP_NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
-_NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # struct linger: on, for 0 s
+NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # struct linger: on, for 0 s
 
 _NOTHING = memoryview(b"")
 _AGAIN = (BlockingIOError, InterruptedError)
@@ -356,7 +356,7 @@ class SocketTransport(Transport):
             # The peer does not read, and no Close can arrive behind what waits. Without this the system would keep its
             # own buffer, megabytes of it, for as long as the peer likes.
             with contextlib.suppress(OSError):
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         if not self._over:
             # A socket closed with unread input sends RST, which can overtake the Close frame before it.
             with contextlib.suppress(OSError):

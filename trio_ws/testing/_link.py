@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import socket
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from .._net.transport import NO_LINGER
 from ._memory import MemoryStream, Pipe
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ SEGMENT = 1460  # bytes: what arrives at a time, as in Ethernet's frames
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A simulated link, for ``memory_websocket_pair(link=...)`` and :func:`link_stream_pair`.
+    """A simulated link, for ``memory_websocket_pair``, ``open_test_server`` and :func:`link_stream_pair`.
 
     Nothing of it is random, and all of it goes by trio's clock: with pytest-trio's ``autojump_clock`` an hour of a slow
     link takes no time, and each run is the same.
@@ -68,6 +71,10 @@ class _LinkState:
     def broken(self) -> bool:
         return self.until_broken <= 0
 
+    @property
+    def lost(self) -> bool:
+        return self.until_lost <= 0
+
     def pass_through(self, size: int) -> int:
         """Take note of bytes that are sent; return how many of them arrive."""
         arrives = int(min(size, self.until_broken, self.until_lost))
@@ -86,6 +93,7 @@ class _LinkPipe(Pipe):
         self._on_way: deque[tuple[float, bytes]] = deque()  # each with when it arrives
         self._held = 0  # bytes of these
         self._free_at = -math.inf  # when the next byte can be sent
+        self._ends_at = math.inf  # when the end arrives
 
     @property
     def room(self) -> int:
@@ -94,7 +102,16 @@ class _LinkPipe(Pipe):
     @property
     def readable(self) -> bool:
         self._arrive()
-        return bool(self._data) or (self.writer_gone and not self._on_way)
+        return bool(self._data) or trio.current_time() >= self._ends_at
+
+    @property
+    def reader_gone(self) -> bool:
+        return super().reader_gone and not self._state.lost
+
+    def end(self) -> None:
+        if not (self.writer_gone or self._state.lost):
+            self._ends_at = max(self._free_at, trio.current_time()) + self._link.latency
+        super().end()
 
     def put(self, data: memoryview) -> int:
         taken = data[: max(0, self.room)]
@@ -120,7 +137,7 @@ class _LinkPipe(Pipe):
 
     async def wait(self) -> None:
         self._arrive()
-        with trio.move_on_at(self._on_way[0][0] if self._on_way else math.inf):
+        with trio.move_on_at(self._on_way[0][0] if self._on_way else self._ends_at):
             await super().wait()
 
     def _arrive(self) -> None:
@@ -143,3 +160,35 @@ def link_stream_pair(link: Link) -> tuple[MemoryStream, MemoryStream]:
     state = _LinkState(link)
     one_way, other_way = state.pipes = _LinkPipe(link, state), _LinkPipe(link, state)
     return MemoryStream(one_way, other_way), MemoryStream(other_way, one_way)
+
+
+async def serve_over_link(
+    link: Link, host: str, port: int, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Take connections on a port, and carry each to another port of this host over a link of its own.
+
+    Started, it tells its port.
+    """
+    listeners = await trio.open_tcp_listeners(0, host=host)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(trio.serve_listeners, partial(_carry, link, host, port), listeners)
+        task_status.started(listeners[0].socket.getsockname()[1])
+
+
+async def _carry(link: Link, host: str, port: int, client: trio.SocketStream) -> None:
+    server = await trio.open_tcp_stream(host, port)
+    near, far = link_stream_pair(link)
+    async with client, server:
+        try:
+            async with trio.open_nursery() as nursery:
+                for source, sink in ((client, near), (near, client), (server, far), (far, server)):
+                    nursery.start_soon(_pump, source, sink)
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):  # an end, or the link: then both ends learn
+            for stream in (client, server):
+                stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+
+
+async def _pump(source: trio.abc.ReceiveStream, sink: trio.abc.HalfCloseableStream) -> None:
+    while data := await source.receive_some(SEGMENT):
+        await sink.send_all(data)
+    await sink.send_eof()

@@ -18,8 +18,8 @@ class Pipe:
     def __init__(self, size: int) -> None:
         self._size = size
         self._data = bytearray()
-        self.writer_gone = False
-        self.reader_gone = False
+        self.writer_gone: bool = False
+        self._reader_gone = False
         self.changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
 
     @property
@@ -29,7 +29,23 @@ class Pipe:
 
     @property
     def readable(self) -> bool:
+        """Whether there is something to read, or the end."""
         return bool(self._data) or self.writer_gone
+
+    @property
+    def reader_gone(self) -> bool:
+        """Whether a writer knows that nobody reads."""
+        return self._reader_gone
+
+    def end(self) -> None:
+        """Take note that nothing more is written."""
+        self.writer_gone = True
+        self.changed.unpark_all()
+
+    def leave(self) -> None:
+        """Take note that nobody reads any more."""
+        self._reader_gone = True
+        self.changed.unpark_all()
 
     def put(self, data: memoryview) -> int:
         """Take what there is room for, and tell how much that was."""
@@ -89,7 +105,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         with self._alone("sends"):
             await trio.lowlevel.checkpoint()
             self._check_open()
-            self._end_writing()
+            self._outgoing.end()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive what is there, at least one byte; ``b""`` at the end."""
@@ -109,14 +125,9 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         """Close both directions; what was sent still arrives."""
         if not self._closed:
             self._closed = True
-            self._end_writing()
-            self._incoming.reader_gone = True
-            self._incoming.changed.unpark_all()
+            self._outgoing.end()
+            self._incoming.leave()
         await trio.lowlevel.checkpoint()
-
-    def _end_writing(self) -> None:
-        self._outgoing.writer_gone = True
-        self._outgoing.changed.unpark_all()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -16,6 +16,7 @@ from .._server.server import serve_websocket
 from .._server.service import is_failure
 from .._util.nursery import BackgroundNursery
 from .._websocket.start import SharedKeywords
+from ._link import serve_over_link
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .._server.request import WebSocketRequest
     from .._server.server import WebSocketServer
     from .._server.service import Handler, HTTPHandler
+    from ._link import Link
 
 HOST = "127.0.0.1"  # an address: to resolve a name takes a thread, which no mock clock waits for
 CLOSE_TIMEOUT = 2.0  # seconds
@@ -48,7 +50,7 @@ class LocalServer:
 
     Attributes:
         url: where it listens, ``wss://127.0.0.1:PORT/`` say.
-        port: its port.
+        port: the port of this address.
         ssl_context: what a client needs to trust it; None without TLS.
         server: the server itself.
     """
@@ -84,7 +86,12 @@ def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 @asynccontextmanager
 async def open_test_server(
-    handler: Handler, *, tls: bool = True, allow_h2: bool = True, **options: Unpack[ServeKeywords]
+    handler: Handler,
+    *,
+    tls: bool = True,
+    allow_h2: bool = True,
+    link: Link | None = None,
+    **options: Unpack[ServeKeywords],
 ) -> AsyncGenerator[LocalServer, None]:
     """Serve WebSockets on loopback for as long as the block lasts: ``async with open_test_server(handler) as server:``.
 
@@ -102,6 +109,8 @@ async def open_test_server(
         tls: serve ``wss`` with a certificate for localhost and the loopback addresses, by an authority that is made
             once for each process; False: plain ``ws``.
         allow_h2: speak HTTP/2 too, as ``serve_websocket`` does.
+        link: what is between each client that connects to ``url`` and the server: latency, bandwidth, a loss; None:
+            nothing that takes time. The server sees the address of the link's end.
         options: the keyword arguments of ``serve_websocket``; close_timeout is 2 seconds unless given.
 
     Raises:
@@ -128,10 +137,13 @@ async def open_test_server(
     with _raising_first(failures):
         async with BackgroundNursery() as nursery:
             server = await nursery.start(serve)
-            url = f"{'wss' if tls else 'ws'}://{HOST}:{server.port}/"
+            port = server.port
+            if link is not None:
+                port = await nursery.start(serve_over_link, link, HOST, port)
+            url = f"{'wss' if tls else 'ws'}://{HOST}:{port}/"
             with scope:
                 try:
-                    yield LocalServer(url=url, port=server.port, ssl_context=client_context, server=server)
+                    yield LocalServer(url=url, port=port, ssl_context=client_context, server=server)
                 except Exception as error:
                     if is_only_closed(error):  # by a handler that failed, perhaps, and is about to say so
                         await server.aclose()
