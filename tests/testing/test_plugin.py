@@ -82,6 +82,15 @@ def test_lines_that_the_test_asks_for_reach_caplog(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stdout
 
 
+def test_a_level_that_shows_the_lines_already_is_left_alone(tmp_path: Path) -> None:
+    text = "import logging\nlogger = logging.getLogger('trio_ws.frames')\nlogger.setLevel(logging.DEBUG)\n\n"
+    text += "def test(caplog, websocket_frames):\n    assert logger.level == logging.DEBUG\n"
+    text += "    logger.debug('one line')\n    assert caplog.messages == ['one line']\n    raise LookupError\n"
+    run = run_pytest(tmp_path, text)
+    assert "LookupError" in run.stdout
+    assert run.stdout.index("WebSocket frames") < run.stdout.rindex("one line")
+
+
 def test_a_run_that_does_not_use_it_imports_nothing_of_trio_ws(tmp_path: Path) -> None:
     text = "import sys\n\ndef test():\n    assert not {'trio_ws', 'trio', 'h2'} & set(sys.modules)\n"
     run = run_pytest(tmp_path, text, "-p", "no:trio", "-p", "no:hypothesispytest", "-p", "no:anyio")
