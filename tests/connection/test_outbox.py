@@ -207,6 +207,28 @@ async def test_in_a_hurry_everything_is_handed_over_that_the_transport_has_a_use
         assert await way.clear() == b"held-pong-frame-goodbye"
 
 
+async def test_in_a_hurry_what_waits_goes_before_the_outbox_was_told_of_room(autojump_clock: MockClock) -> None:
+    async with way_out() as way:
+        way.block()
+        way.outbox.write(b"-frame")
+        way.sink.resume_writing = lambda: None  # a stream of HTTP/2 tells it a step later
+        way.sink.make_room(math.inf)
+        way.outbox.flush_now(b"-goodbye")
+        assert bytes(way.sink.written) == b"held-frame-goodbye"
+        assert way.outbox.bytes_sent == len(b"held-frame-goodbye")
+
+
+async def test_what_waits_has_waited_since_it_began_to(autojump_clock: MockClock) -> None:
+    async with way_out() as way:
+        await trio.sleep(5)
+        way.block()
+        began = trio.current_time()
+        assert way.outbox.waiting_since == began
+        await trio.sleep(5)
+        way.outbox.write(b"-frame")
+        assert way.outbox.waiting_since == began
+
+
 # ---- the line ----
 
 
@@ -221,10 +243,22 @@ async def test_there_is_room_below_the_limit(autojump_clock: MockClock) -> None:
     async with way_out(limit=100) as way:
         way.block(b"x" * 99)
         assert way.outbox.has_room
+        assert way.outbox.has_space
         way.outbox.write(b"y")
         assert not way.outbox.has_room
+        assert not way.outbox.has_space
         way.sink.make_room(1)
         assert way.outbox.has_room
+        assert way.outbox.has_space
+
+
+async def test_with_a_limit_of_0_there_is_room_while_nothing_waits(autojump_clock: MockClock) -> None:
+    async with way_out(limit=0) as way:
+        assert way.outbox.has_room
+        assert way.outbox.has_space
+        way.block(b"x")
+        assert not way.outbox.has_room
+        assert not way.outbox.has_space
 
 
 async def test_without_a_limit_there_is_always_room(autojump_clock: MockClock) -> None:
@@ -265,7 +299,21 @@ async def test_two_are_never_let_in_for_the_room_of_one(_: int, autojump_clock: 
                 way.outbox.let_next_in()  # as when room is found twice before the first one has run
             assert not way.outbox.has_room
             await way.clear()
+            assert way.outbox.calm
         assert await way.clear() == b"held" + b"".join(byte * 60 for byte in (b"-", b"a", b"b", b"c"))
+
+
+async def test_the_way_is_not_calm_until_one_that_was_let_in_has_run(autojump_clock: MockClock) -> None:
+    async with way_out(limit=50) as way:
+        way.block(b"x" * 60)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stand_in_line, way, b"a")
+            await wait_all_tasks_blocked()
+            way.sink.make_room(math.inf)
+            way.outbox.let_next_in()
+            assert not way.outbox.calm  # or the next sender would go before it, and take its room
+            assert not way.outbox.has_room
+        assert way.outbox.calm
 
 
 async def test_one_that_is_cancelled_leaves_the_line(autojump_clock: MockClock) -> None:
