@@ -245,6 +245,39 @@ def test_what_was_given_of_a_compressed_message_counts_when_its_rest_has_not_com
         reader.stream_no_more(given)
 
 
+def test_a_message_that_is_given_whole_keeps_its_limits_when_the_next_is_asked_for() -> None:
+    limits = Limits(max_message_size=1000, max_fragments=3)
+    for rest, code in ((bytes(991), 1009), (bytes(990), 1000)):
+        reader = MessageReader(masked=False, limits=limits)
+        reader.stream_next()
+        reader.feed(frame_bytes(Opcode.BINARY, bytes(10), masked=False, fin=False))
+        reader.read_into([], 256)
+        reader.stream_next()
+        reader.stream_no_more(bytes(10))
+        reader.feed(frame_bytes(Opcode.CONTINUATION, rest, masked=False))
+        events: list[Event] = []
+        if code == 1009:
+            with pytest.raises(MessageTooBig):
+                reader.read_into(events, 256)
+        else:
+            reader.read_into(events, 256)
+            assert events == [bytes(1000)]
+
+
+def test_a_message_in_pieces_may_have_one_more_fragment_for_each_256_bytes() -> None:
+    for size, count, fails in ((1, 3, False), (1, 4, True), (256, 100, False), (100, 100, True)):
+        reader = MessageReader(masked=False, limits=Limits(max_fragments=3))
+        reader.stream_next()
+        for index in range(count):
+            opcode = Opcode.CONTINUATION if index else Opcode.BINARY
+            reader.feed(frame_bytes(opcode, bytes(size), masked=False, fin=False))
+        if fails:
+            with pytest.raises(RemoteProtocolError, match="max_fragments"):
+                reader.read_into([], 256)
+        else:
+            assert not reader.read_into([], 256)
+
+
 def test_what_a_frame_has_announced_counts_when_its_message_is_given_whole() -> None:
     reader = MessageReader(masked=False, limits=Limits(max_message_size=1000))
     reader.stream_next()
@@ -317,6 +350,17 @@ def endless_reader() -> MessageReader:
     return MessageReader(
         masked=False, limits=Limits(max_message_size=None), inflater=Inflater(15, no_context_takeover=False)
     )
+
+
+def test_nothing_of_a_long_text_stays_for_the_messages_after_it() -> None:
+    reader = endless_reader()
+    messages: list[Event] = [LONG, b"binary", LONG[1:], "text"]
+    events: list[Event] = []
+    for message in messages:
+        data = compressed_frame(message) if isinstance(message, str) else b"\x02\x03bin\x80\x03ary"
+        while reader.read_into(events, 256, data=data):
+            data = b""
+    assert events == messages
 
 
 @pytest.mark.parametrize("message", [LONG, LONG.encode(), "x" * 3_000_000, bytes(3_000_000)])

@@ -431,6 +431,16 @@ def test_a_budget_bounds_the_frames_of_one_call() -> None:
     assert not reader.read_into(events, 1)
 
 
+def test_a_budget_bounds_the_compressed_messages_of_one_call() -> None:
+    reader = MessageReader(masked=False, limits=Limits(), inflater=Inflater(15, no_context_takeover=True))
+    reader.feed(text(b"\x02\x00", rsv1=True, opcode=Opcode.BINARY) * 5)  # each empty
+    events: list[Event] = []
+    assert reader.read_into(events, 2)
+    assert events == [b""] * 2
+    assert not reader.read_into(events, 4)
+    assert events == [b""] * 5
+
+
 def test_bytes_may_come_with_the_call_that_understands_them() -> None:
     frame = frame_bytes(Opcode.TEXT, b"one", masked=False)
     reader = MessageReader(masked=False, limits=Limits())
