@@ -60,6 +60,17 @@ async def test_rapid_reset_ends_the_connection_after_a_few_hundred(autojump_cloc
         assert peer.counts.limits_passed["h2_reset_burst"] == 1
 
 
+async def test_rapid_reset_of_requests_that_have_ended_is_no_different(autojump_clock: MockClock) -> None:
+    async with raw_client() as peer:
+        for stream_id in range(1, 20_000, 2):
+            try:
+                await peer.send(peer.headers(stream_id, GET, "END_STREAM"), RstStreamFrame(stream_id, 8))
+            except trio.BrokenResourceError:
+                break
+        assert await peer.goaway_code() == CALM
+        assert peer.counts.resets == 101
+
+
 async def test_resets_at_a_peaceful_rate_are_no_attack(autojump_clock: MockClock) -> None:
     async with raw_client(limits=Limits(h2_max_streams_total=None)) as peer:
         for stream_id in range(1, 2001, 2):

@@ -213,6 +213,20 @@ async def test_the_end_follows_the_close(autojump_clock: MockClock) -> None:
         assert peer.counts.streams_open == 0
 
 
+async def test_a_reset_answers_the_servers_end_and_is_no_attack(autojump_clock: MockClock) -> None:
+    async with raw_client() as peer:
+        await peer.open(1)
+        await peer.data(1, CLOSE)
+        while "END_STREAM" not in (await peer.expect(DataFrame, 1)).flags:
+            pass
+        assert peer.counts.streams_open == 1
+        began = trio.current_time()
+        await peer.send(RstStreamFrame(1, 8))
+        await wait_all_tasks_blocked()
+        assert (peer.counts.streams_open, peer.counts.resets) == (0, 0)
+        assert trio.current_time() == began  # and not when closing has taken too long
+
+
 # ---- other requests ----
 
 
