@@ -231,6 +231,16 @@ def test_nothing_counts_after_a_close() -> None:
     assert read(side, late) == []
 
 
+def test_a_close_counts_that_comes_right_behind_a_message() -> None:
+    side, peer = protocol(), protocol(is_client=True)
+    assert read(side, peer.encode_message("last") + peer.encode_close(1001, "bye")) == [
+        "last",
+        Close(CloseInfo(1001, "bye")),
+    ]
+    assert side.state is State.CLOSE_RECEIVED
+    assert side.close_received == CloseInfo(1001, "bye")
+
+
 def test_a_breach_is_kept_and_told_and_the_rest_is_thrown_away() -> None:
     side, peer = protocol(), protocol(is_client=True)
     good = peer.encode_message("good")

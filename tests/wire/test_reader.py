@@ -307,6 +307,7 @@ def test_each_message_has_the_limits_for_itself() -> None:
     assert read(data, limits=limits, deflate=True) == (expected, None)
     assert read(data, limits=limits, deflate=True, cut=1001) == (expected, None)
     assert read(data + bytes.fromhex("8265"), limits=limits, deflate=True) == (expected, 1009)
+    assert read(data + bytes.fromhex("8265"), limits=limits, deflate=True, cut=1001) == (expected, 1009)
 
 
 @pytest.mark.parametrize("memory_level", [1, 9])

@@ -185,6 +185,7 @@ async def test_an_abort_is_harmless_when_repeated() -> None:
     with assert_checkpoints():
         await stream.wait_readable()
     stream.write(b"dropped")
+    stream.write_last(b"dropped")
     stream.write_eof()
     stream.give_back()
     assert recorder.log == ["drop", ("refund", 255)]
