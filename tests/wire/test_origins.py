@@ -165,7 +165,7 @@ def test_good_origins_become_a_tuple(origins: Origins | Iterable[str | None], ch
 )
 def test_an_entry_that_is_no_origin_is_a_value_error(origin: str) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
-        check_origins(["https://good.com", origin])
+        check_origins(["https://good.com", None, origin])
     assert str(caught.value) == f"origins: {origin!r} must be scheme://host or scheme://host:port"
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
@@ -9,6 +12,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 from trio_ws._net.http2.frame_reader import Http2ConnectionError, error_name
 from trio_ws._net.http2.receive_window import ReceiveWindow
 from trio_ws._net.http2.stream import Http2Stream, StreamReset
+from trio_ws._reactor import Reactor
 
 
 class Recorder:
@@ -59,6 +63,40 @@ class Recorder:
         return True
 
 
+class Told:
+    """Whoever receives from a stream, and the reactor: notes what it is told, and takes its steps when a test says."""
+
+    def __init__(self) -> None:
+        self.log: list[object] = []
+        self.steps: list[Callable[[], None]] = []
+
+    def call_soon(self, receiver: object, step: Callable[[], None]) -> None:
+        self.steps.append(step)
+
+    def take_steps(self) -> None:
+        steps, self.steps = self.steps, []
+        for step in steps:
+            step()
+
+    def data_received(self, data: bytes) -> None:
+        self.log.append(data)
+
+    def eof_received(self) -> None:
+        self.log.append("end")
+
+    def peer_ended(self) -> None:
+        self.log.append("end to come")
+
+    def connection_lost(self, error: Exception) -> None:
+        self.log.append(error)
+
+    def resume_writing(self) -> None:
+        self.log.append("room")
+
+    def crash(self, error: Exception) -> None:
+        raise error
+
+
 def make() -> tuple[Http2Stream, Recorder]:
     recorder = Recorder()
     return Http2Stream(recorder, 1, send_window=100, receive_window=ReceiveWindow(100, 100)), recorder
@@ -89,6 +127,42 @@ async def test_an_abort_wakes_whoever_waits(nursery: trio.Nursery) -> None:
     assert not nursery.child_tasks
 
 
+async def test_who_waits_for_the_end_of_a_stream_waits_though_it_is_cancelled(nursery: trio.Nursery) -> None:
+    stream, _ = make()
+    ended = trio.Event()
+
+    async def wait() -> None:
+        await stream.wait_closed()
+        ended.set()
+
+    nursery.start_soon(wait)
+    await wait_all_tasks_blocked()
+    nursery.cancel_scope.cancel()
+    with trio.CancelScope(shield=True):
+        await wait_all_tasks_blocked()
+        assert not ended.is_set()
+        stream.abort()
+        await ended.wait()
+
+
+async def test_a_handshake_goes_on_when_some_of_what_waits_has_gone(nursery: trio.Nursery) -> None:
+    stream, recorder = make()
+    recorder.takes = False
+    stream.write(b"four")
+    gone = trio.Event()
+
+    async def drain() -> None:
+        await stream.drain()
+        gone.set()
+
+    nursery.start_soon(drain)
+    await wait_all_tasks_blocked()
+    assert not gone.is_set()
+    stream.take(1)
+    await wait_all_tasks_blocked()
+    assert gone.is_set()
+
+
 async def test_the_end_goes_behind_what_waits() -> None:
     stream, recorder = make()
     recorder.takes = False
@@ -115,6 +189,36 @@ async def test_the_last_bytes_take_the_end_with_them_unless_others_wait() -> Non
     stream.write_last(b"bye")
     assert recorder.log == ["queue"]
     assert stream.unsent == 1
+
+
+def test_each_time_that_bytes_have_gone_room_is_told_of_once() -> None:
+    stream, recorder = make()
+    told = Told()
+    stream.start(told, cast("Reactor", told))
+    recorder.takes = False
+    stream.write(b"four")
+    for _ in range(2):
+        stream.take(1)
+        stream.take(1)
+        assert told.log == []  # not at once
+        told.take_steps()
+        assert told.log == ["room"]
+        told.log.clear()
+
+
+def test_what_is_held_stays_while_reading_is_paused_again() -> None:
+    stream, _ = make()
+    told = Told()
+    stream.start(told, cast("Reactor", told))
+    stream.pause_reading()
+    stream.arrive(b"held", 4, 0, ended=True)
+    stream.resume_reading()
+    stream.pause_reading()
+    told.take_steps()
+    assert told.log == ["end to come"]
+    stream.resume_reading()
+    told.take_steps()
+    assert told.log == ["end to come", b"held", "end"]
 
 
 async def test_the_window_is_given_back_by_halves() -> None:
