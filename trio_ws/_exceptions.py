@@ -24,7 +24,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, TypeVar, overload
 
 import trio
 
@@ -42,6 +42,8 @@ from ._close import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Self
+
+E = TypeVar("E", bound=BaseException)
 
 
 class WebSocketError(Exception):
@@ -251,12 +253,12 @@ def is_only_closed(error: BaseException) -> bool:
     return all(isinstance(leaf, ConnectionClosed) for leaf in leaves(error))
 
 
-def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Give an error, or what is in its exception groups instead of these."""
+def leaves(error: E | None) -> Iterator[E]:
+    """Give an error, or what is in its exception groups instead of these; nothing for None."""
     if isinstance(error, BaseExceptionGroup):
         for one in error.exceptions:
             yield from leaves(one)
-    else:
+    elif error is not None:
         yield error
 
 

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from .._close import MESSAGE_TOO_BIG
-from .._exceptions import ConnectionClosed, ConnectionClosedLocally, HandshakeError, WebSocketError
+from .._exceptions import ConnectionClosed, ConnectionClosedLocally, HandshakeError, WebSocketError, leaves
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
 logger = logging.getLogger("trio_ws.reconnecting")
@@ -165,7 +165,7 @@ class Attempt(AbstractContextManager["Attempt"]):
         if not isinstance(exc, Exception):
             return False
         self.error = exc
-        if not all(map(self._transient, _leaves(exc))):
+        if not all(map(self._transient, leaves(exc))):
             return False
         logger.info("attempt %d ended: %.256r", self.number, exc)
         return True
@@ -174,21 +174,12 @@ class Attempt(AbstractContextManager["Attempt"]):
         """Whether it had a connection, and for so long."""
         if self._lasted is None or self._lasted < reset_after:
             return False
-        return not any(isinstance(error, OSError | HandshakeError) for error in _leaves(self.error))
-
-
-def _leaves(error: Exception | None) -> Iterator[Exception]:
-    """Give the error, or if it is a group what is in it and in the groups in it."""
-    if isinstance(error, ExceptionGroup):
-        for one in error.exceptions:
-            yield from _leaves(one)
-    elif error is not None:
-        yield error
+        return not any(isinstance(error, OSError | HandshakeError) for error in leaves(self.error))
 
 
 def _retry_after(error: Exception | None) -> float | None:
     """Read what a server that refused has asked for, in seconds (RFC 9110 §10.2.3)."""
-    for one in _leaves(error):
+    for one in leaves(error):
         headers: Mapping[str, str] | None = getattr(one, "headers", None) if isinstance(one, WebSocketError) else None
         if headers is None:
             continue
