@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import pytest
 import trio
@@ -154,12 +155,59 @@ async def test_a_half_open_connection_is_found_by_keepalive(autojump_clock: Mock
         ({"bandwidth": 0}, "bandwidth=0: it must be above 0"),
         ({"breaks_after": -1}, "breaks_after=-1: it must be"),
         ({"loses_after": -1}, "loses_after=-1: it must be"),
+        ({"breaks_after_frames": 0}, "breaks_after_frames=0: it must be a number of frames from 1 on"),
         ({"buffer": 0}, "buffer=0: it must be at least 1"),
     ],
 )
 def test_its_numbers_are_checked(options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Link(**options)  # type: ignore[arg-type]
+
+
+# ---- frames ----
+
+
+@pytest.mark.parametrize("size", [0, 5, 125, 126, 70_000])
+@pytest.mark.parametrize("count", [1, 2, 3])
+async def test_it_breaks_behind_a_frame(size: int, count: int, autojump_clock: MockClock) -> None:
+    got: list[str | bytes] = []
+    link = Link(latency=1, breaks_after_frames=count)
+    async with memory_websocket_pair(link=link, compression=None, keepalive=None) as (client, server):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive_into, server, got)
+            with pytest.raises(trio_ws.ConnectionClosedError):
+                for number in range(4):
+                    await client.send(bytes([number]) * size)
+                    await trio.sleep(10)
+        assert got == [bytes([number]) * size for number in range(count)]
+
+
+async def receive_into(websocket: trio_ws.WebSocket, got: list[str | bytes]) -> None:
+    with suppress(trio_ws.ConnectionClosedError):
+        while True:
+            got.append(await websocket.receive())
+
+
+async def test_frames_of_both_directions_count_and_bytes_before_them_break_it_too(autojump_clock: MockClock) -> None:
+    for link, echoes in ((Link(breaks_after_frames=3), 1), (Link(breaks_after_frames=3, breaks_after=600), 0)):
+        got: list[str | bytes] = []
+        with pytest.raises(trio_ws.ConnectionClosedError):
+            async with memory_websocket_pair(link=link, compression=None) as (client, server):
+                for _ in range(2):
+                    await client.send(bytes(1000))
+                    await server.send(await server.receive())
+                    got.append(await client.receive())
+        assert len(got) == echoes
+
+
+async def test_frames_that_cannot_be_seen_are_not_counted() -> None:
+    link = Link(breaks_after_frames=1)
+    with pytest.raises(ValueError, match=r"breaks_after_frames=1: only over HTTP/1\.1 without TLS"):
+        async with memory_websocket_pair(http_version="2", link=link):
+            raise AssertionError("it opened")
+    with pytest.raises(ValueError, match=r"breaks_after_frames=1: only over HTTP/1\.1 without TLS"):
+        async with open_test_server(echo, link=link):
+            raise AssertionError("it serves")
 
 
 # ---- a server behind a link ----

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import trio
 
 from .._net.transport import NO_LINGER
+from .._wire.observed import FrameScanner
 from ._memory import MemoryStream, Pipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 SEGMENT = 1460  # bytes: what arrives at a time, as in Ethernet's frames
 
@@ -32,17 +33,21 @@ class Link:
         bandwidth: bytes a second, in each direction; None: no limit.
         breaks_after: bytes that arrive, of both directions together; then the connection breaks at both ends. None: it
             does not.
+        breaks_after_frames: WebSocket frames that arrive, of both directions together; then it breaks, too. Only over
+            HTTP/1.1 without TLS, where frames can be seen.
         loses_after: bytes that arrive, of both directions together; then all bytes are lost, and neither end is told,
             as when a cable is pulled. None: none are.
         buffer: bytes on their way or waiting in each direction, at most; a sender waits for room.
 
     Raises:
-        ValueError: a number is negative or no number, bandwidth is 0, or buffer is below 1.
+        ValueError: a number is below its least value or no number, or frames are to be counted where they cannot be
+            seen.
     """
 
     latency: float = 0.0
     bandwidth: float | None = None
     breaks_after: int | None = None
+    breaks_after_frames: int | None = None
     loses_after: int | None = None
     buffer: int = 2**18
 
@@ -51,12 +56,60 @@ class Link:
             raise ValueError(f"latency={self.latency!r}: it must be a number of seconds from 0 on")
         if self.bandwidth is not None and not self.bandwidth > 0:
             raise ValueError(f"bandwidth={self.bandwidth!r}: it must be above 0 bytes a second, or None")
-        for name in ("breaks_after", "loses_after"):
+        for name, what, least in (
+            ("breaks_after", "bytes", 0),
+            ("breaks_after_frames", "frames", 1),
+            ("loses_after", "bytes", 0),
+        ):
             value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f"{name}={value!r}: it must be a number of bytes from 0 on, or None")
+            if value is not None and value < least:
+                raise ValueError(f"{name}={value!r}: it must be a number of {what} from {least} on, or None")
         if self.buffer < 1:
             raise ValueError(f"buffer={self.buffer!r}: it must be at least 1 byte")
+
+    def check_frames_seen(self, seen: bool) -> None:
+        """Check that frames can be counted if they are to be."""
+        if self.breaks_after_frames is not None and not seen:
+            text = "only over HTTP/1.1 without TLS can a link count frames"
+            raise ValueError(f"breaks_after_frames={self.breaks_after_frames}: {text}")
+
+
+class _FrameEnds:
+    """Finds where frames end in the bytes of one direction, behind the head of the opening handshake."""
+
+    def __init__(self) -> None:
+        self._head = b""  # its last bytes
+        self._in_head = True
+        self._scanner = FrameScanner()
+        self._rest = 0  # bytes of a frame whose start was seen
+
+    def find(self, data: memoryview) -> Iterator[int]:
+        """Give each offset in these bytes behind which the next frame would begin."""
+        at = 0
+        while at < len(data):
+            if self._rest:
+                step = min(self._rest, len(data) - at)
+                self._rest -= step
+                at += step
+            else:
+                byte = bytes(data[at : at + 1])
+                at += 1
+                if not self._starts_frame(byte):
+                    continue
+            if not self._rest:
+                yield at
+
+    def _starts_frame(self, byte: bytes) -> bool:
+        """Take the next byte of the head, or of a frame's start; tell whether that start is whole now."""
+        if self._in_head:
+            self._head = (self._head + byte)[-4:]
+            self._in_head = self._head != b"\r\n\r\n"
+            return False
+        for frame in self._scanner.scan(byte):
+            self._rest = frame.length - len(frame.first_bytes)
+            self._scanner = FrameScanner()
+            return True
+        return False
 
 
 class _LinkState:
@@ -65,6 +118,7 @@ class _LinkState:
     def __init__(self, link: Link) -> None:
         self.until_broken = math.inf if link.breaks_after is None else link.breaks_after
         self.until_lost = math.inf if link.loses_after is None else link.loses_after
+        self.frames_left = link.breaks_after_frames
         self.pipes: tuple[_LinkPipe, ...] = ()
 
     @property
@@ -75,8 +129,14 @@ class _LinkState:
     def lost(self) -> bool:
         return self.until_lost <= 0
 
-    def pass_through(self, size: int) -> int:
+    def pass_through(self, data: memoryview, frames: _FrameEnds) -> int:
         """Take note of bytes that are sent; return how many of them arrive."""
+        size = len(data)
+        if self.frames_left is not None:
+            for end in frames.find(data):
+                self.frames_left -= 1
+                if self.frames_left == 0:
+                    self.until_broken = min(self.until_broken, end)
         arrives = int(min(size, self.until_broken, self.until_lost))
         self.until_broken -= min(size, self.until_broken)
         self.until_lost -= min(size, self.until_lost)
@@ -90,6 +150,7 @@ class _LinkPipe(Pipe):
         super().__init__(link.buffer)
         self._link = link
         self._state = state
+        self._frames = _FrameEnds()
         self._on_way: deque[tuple[float, bytes]] = deque()  # each with when it arrives
         self._held = 0  # bytes of these
         self._free_at = -math.inf  # when the next byte can be sent
@@ -115,7 +176,7 @@ class _LinkPipe(Pipe):
 
     def put(self, data: memoryview) -> int:
         taken = data[: max(0, self.room)]
-        arrives = self._state.pass_through(len(taken))
+        arrives = self._state.pass_through(taken, self._frames)
         self._held += len(taken) - arrives  # what is lost is never acknowledged, so its room is not free again
         for segment in _segments(taken[:arrives]):
             begins_at = max(self._free_at, trio.current_time())

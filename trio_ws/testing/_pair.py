@@ -79,6 +79,8 @@ async def memory_websocket_pair(
     """
     if http_version not in ("1.1", "2"):
         raise ValueError(f'http_version={http_version!r}: it must be "1.1" or "2"')
+    if link is not None:
+        link.check_frames_seen(http_version == "1.1")
     one, other = memory_stream_pair() if link is None else link_stream_pair(link)
     agent = _StreamAgent(client_stream(one), http2=http_version == "2")
     async with BackgroundNursery() as nursery:

@@ -119,6 +119,8 @@ async def open_test_server(
         ValueError: an argument breaks its rule.
         Exception: what a handler raised.
     """
+    if link is not None:
+        link.check_frames_seen(not tls)
     server_context, client_context = _contexts() if tls else (None, None)
     options.setdefault("close_timeout", CLOSE_TIMEOUT)
     failures: list[Exception] = []
