@@ -24,6 +24,8 @@ NOWAIT = "trio_ws receive_nowait"
 CHECKPOINT = "bare trio checkpoint"
 RAW = "raw trio stream"
 HTTP1 = "trio_ws, HTTP/1.1 with TLS"
+HOOKS = "trio_ws, hooks for messages"
+FRAME_LOG = "trio_ws, frame log"
 
 SIZES = {"64 B": 64, "1 KiB": 2**10, "16 KiB": 2**14, "1 MiB": 2**20}
 ONE_BY_ONE = {"64 B": 1000, "1 KiB": 1000, "16 KiB": 400, "1 MiB": 16}  # messages of one round
@@ -234,6 +236,15 @@ def http2_cases() -> Iterator[Case]:
             yield Case(what, role, "http2", size, count, rows, {HTTP1: "tls"})
 
 
+def watched_cases() -> Iterator[Case]:
+    """Echo while nobody, an instrument, or the frame log hears of it."""
+    for size in ("64 B", "16 KiB"):
+        work = partial(echo, SIZES[size])
+        rows = dict.fromkeys((OURS, HOOKS, FRAME_LOG), (OURS, work))
+        variants = {HOOKS: "hooks", FRAME_LOG: "frame log"}
+        yield Case("echo, watched", "server", "plain", size, ONE_BY_ONE[size], rows, variants)
+
+
 CASES: dict[str, Callable[[], Iterator[Case]]] = {
     "echo": echo_cases,
     "crowd": crowd_cases,
@@ -242,6 +253,7 @@ CASES: dict[str, Callable[[], Iterator[Case]]] = {
     "deflate": deflate_cases,
     "handshake": handshake_cases,
     "http2": http2_cases,
+    "watched": watched_cases,
 }
 
 

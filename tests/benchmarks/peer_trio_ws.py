@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -39,6 +40,26 @@ async def broadcast(connections: list[Any], payload: bytes) -> None:
     await trio.lowlevel.checkpoint()
 
 
+class Counter(trio_ws.Instrument):
+    """Hears of each message."""
+
+    def __init__(self) -> None:
+        self.sent = self.received = 0
+
+    def message_sent(self, websocket: trio_ws.WebSocket, message: str | bytes) -> None:
+        self.sent += 1
+
+    def message_received(self, websocket: trio_ws.WebSocket, message: str | bytes) -> None:
+        self.received += 1
+
+
+class Formatted(logging.Handler):
+    """Formats each line, and keeps none."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.format(record)
+
+
 async def main(task: Task) -> None:
     """Serve or connect, and obey."""
     hands = Hands(broadcast=broadcast)
@@ -46,7 +67,13 @@ async def main(task: Task) -> None:
         "limits": trio_ws.Limits(max_message_size=BIG),
         "compression": trio_ws.Compression() if task.deflate else None,
         "keepalive": None,
+        "instruments": [Counter()] if task.variant == "hooks" else (),
     }
+    if task.variant == "frame log":
+        frames = logging.getLogger("trio_ws.frames")
+        frames.setLevel(logging.DEBUG)
+        frames.addHandler(Formatted())
+        frames.propagate = False
 
     async def handle(request: trio_ws.WebSocketRequest) -> None:
         async with request.accept() as websocket:

@@ -1,7 +1,8 @@
 """The sides under test, each a process: ``python -m tests.benchmarks.subjects NAME ROLE VARIANT [PORT]``.
 
 A server prints its port and serves; a client connects to PORT. Either obeys the orders of :mod:`.orders` on every
-connection. VARIANT is "plain", "tls", "deflate" or "http2", which is over TLS.
+connection. VARIANT is "plain", "tls", "deflate", or "http2", which is over TLS; and of this library, over plain
+connections, "hooks", where an instrument hears of each message, and "frame log", where each frame is formatted.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Task:
 
     Attributes:
         role: "server" or "client".
-        variant: "plain", "tls", "deflate" or "http2".
+        variant: "plain", "tls", "deflate", "http2", or of this library "hooks" and "frame log".
         port: where a client connects to.
         ssl_context: for this role, if the variant has TLS.
         certificate: with its key, for those who make their own context.
@@ -80,7 +81,9 @@ class Subject:
 
 
 SUBJECTS = {
-    "trio_ws": Subject("peer_trio_ws", "trio", variants=("plain", "tls", "deflate", "http2"), nowait=True),
+    "trio_ws": Subject(
+        "peer_trio_ws", "trio", variants=("plain", "tls", "deflate", "http2", "hooks", "frame log"), nowait=True
+    ),
     "trio_ws, zlib": Subject("peer_trio_ws", "trio", variants=("deflate",), environment={"TRIO_WS_DEFLATE": "zlib"}),
     "hypercorn": Subject("peer_hypercorn", "asyncio", roles=("server",), variants=("http2",), ends_streams=False),
     "aethonan": Subject("peer_aethonan", "asyncio", roles=("server",), variants=("http2",)),
@@ -124,7 +127,7 @@ def read_arguments() -> tuple[Subject, Task]:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=SUBJECTS)
     parser.add_argument("role", choices=["server", "client"])
-    parser.add_argument("variant", choices=["plain", "tls", "deflate", "http2"])
+    parser.add_argument("variant", choices=["plain", "tls", "deflate", "http2", "hooks", "frame log"])
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--certificate", type=Path)
     options = parser.parse_args()
