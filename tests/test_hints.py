@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import sys
 
 import pytest
 import trio
@@ -41,6 +43,39 @@ def test_a_server_under_asyncio() -> None:
 
     with pytest.raises(RuntimeError, match=r"^serve_websocket\(...\) runs on trio only"):
         asyncio.run(serve_websocket(handler, "127.0.0.1", 0))
+
+
+async def test_a_server_as_a_scope() -> None:
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        raise AssertionError("a request came")
+
+    with pytest.raises(TypeError) as caught:
+        async with serve_websocket(handler, "127.0.0.1", 0):  # type: ignore[attr-defined]
+            raise AssertionError("it serves")
+    hint = (
+        "serve_websocket(...) is no scope: write `server = await nursery.start(serve_websocket, handler, host, port)`"
+    )
+    assert str(caught.value) == hint
+
+
+def test_what_gives_that_hint_is_an_async_function_all_the_same() -> None:
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        raise AssertionError("a request came")
+
+    if sys.version_info >= (3, 12):  # where a wrapper can say so
+        assert inspect.iscoroutinefunction(serve_websocket)
+    assert inspect.signature(serve_websocket).parameters["hosts"].default == "auto"
+    serving = serve_websocket(handler, "127.0.0.1", -1)
+    assert inspect.isawaitable(serving)
+    with pytest.raises(LookupError, match="thrown"):
+        serving.throw(LookupError("thrown"))
+    serving = serve_websocket(handler, "127.0.0.1", -1)
+    with pytest.raises(RuntimeError, match="runs on trio only"):
+        serving.send(None)
+    serving = serve_websocket(handler, "127.0.0.1", -1)
+    serving.close()
+    with pytest.raises(RuntimeError, match="cannot reuse"):
+        serving.send(None)
 
 
 @pytest.mark.parametrize("name", _OTHER_NAMES)

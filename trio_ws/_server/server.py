@@ -18,7 +18,7 @@ from .._net.listen import BROKEN_LISTENER, SocketFile, accept_nowait, check_list
 from .._net.transport import SocketTransport, StreamTransport, prepare_socket
 from .._options import SAME_ORIGIN, Compression, Keepalive, Limits, check_names, defaults_of
 from .._util.nursery import BackgroundNursery
-from .._util.scopes import check_runs_on_trio
+from .._util.scopes import check_runs_on_trio, no_scope
 from .._version import PRODUCT
 from .._websocket.start import SharedKeywords, check_shared_keywords
 from .._wire.handshake import check_origins, check_product, check_protocols
@@ -87,6 +87,9 @@ def _check_options(**options: Unpack[ServerKeywords]) -> ServiceOptions:
     )
 
 
+@no_scope(
+    "serve_websocket(...) is no scope: write `server = await nursery.start(serve_websocket, handler, host, port)`"
+)
 async def serve_websocket(  # noqa: ASYNC128  # the server's _run() calls task_status.started()
     handler: Handler,
     host: str | os.PathLike[str] | None,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Generic, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast
 
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Generator
     from types import TracebackType
 
 P = ParamSpec("P")
 T_co = TypeVar("T_co", covariant=True)
+F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
 def check_runs_on_trio(name: str) -> None:
@@ -68,3 +71,50 @@ def scope(function: Callable[P, AsyncIterator[T_co]]) -> Callable[P, Scope[T_co]
         return Scope(make(*args, **kwargs), f"{function.__name__}(...)")
 
     return call
+
+
+class _Unscoped(Coroutine[Any, Any, T_co]):
+    """A coroutine that says how its function is called when it is taken for a scope."""
+
+    __slots__ = ("_coroutine", "_hint")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T_co], hint: str) -> None:
+        self._coroutine = coroutine
+        self._hint = hint
+
+    def __await__(self) -> Generator[Any, Any, T_co]:
+        return self._coroutine.__await__()
+
+    def send(self, value: object) -> object:
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> object:  # noqa: ANN401  # in three forms
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    if not TYPE_CHECKING:  # a type checker is right to refuse it
+
+        def __aenter__(self) -> NoReturn:
+            self.close()  # or there would be a warning that it was never awaited
+            raise TypeError(self._hint)
+
+        __aexit__ = __aenter__  # Python looks for both before it calls the first
+
+
+# Only from Python 3.12 on can a wrapper say that it is an async function.
+_mark_as_async = getattr(inspect, "markcoroutinefunction", lambda function: function)
+
+
+def no_scope(hint: str) -> Callable[[F], F]:
+    """Have the calls of an async function raise TypeError with this hint where ``async with`` stands before them."""
+
+    def decorate(function: F) -> F:
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> _Unscoped[Any]:  # noqa: ANN401  # those of the function
+            return _Unscoped(function(*args, **kwargs), hint)
+
+        return cast("F", _mark_as_async(call))
+
+    return decorate
