@@ -28,7 +28,7 @@ from .opening import (
 from .running import FAILED, WRONG_USAGE, Failure
 from .session import HELP, Session
 from .terminal import Screen, escape
-from .trace import Trace, describe_rejection
+from .trace import Trace, describe_body
 
 if TYPE_CHECKING:
     import argparse
@@ -140,7 +140,7 @@ def add_parser(commands: Commands) -> None:
         "--strict", action="store_true", help="end with status 1 when the server closes with 3000 to 4999"
     )
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="tell the handshake, without secrets, and each frame"
+        "-v", "--verbose", action="store_true", help="tell each head of the handshake, without secrets, and each frame"
     )
 
 
@@ -261,8 +261,9 @@ class _Command:
                 return websocket
         except Failure as caught:
             failure = caught
+        await self._tell_trace()
         if options.verbose and isinstance(failure.__cause__, HandshakeRejected):
-            await self._console.tell(*describe_rejection(failure.__cause__))
+            await self._console.tell(*describe_body(failure.__cause__))
         raise failure
 
     async def _explain_console(self) -> None:  # noqa: ASYNC910

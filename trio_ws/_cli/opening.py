@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from .. import Agent, EnvHttpProxyAgent, HandshakeError, HandshakeRejected, Limits, ProxyAgent
+from .._websocket.frame_log import hide_secrets_of_url
 from .._wire.url import parse_url
 from .arguments import add_shared_arguments, header, seconds
 from .certificates import client_context, explain
@@ -181,12 +182,12 @@ def explained(options: ClientOptions) -> Iterator[None]:
 
 
 def describe(websocket: WebSocket) -> str:
-    """Say what was opened."""
+    """Say what was opened, without the secrets of its URL."""
     details = [f"HTTP/{websocket.http_version}"]
     if websocket.protocol is not None:
         details.append(f"subprotocol {websocket.protocol}")
     details.append(websocket.extensions or "no extension")
-    return f"{websocket.url} ({', '.join(details)})"
+    return f"{hide_secrets_of_url(websocket.url)} ({', '.join(details)})"
 
 
 def _explain(error: OSError | HandshakeError) -> str:

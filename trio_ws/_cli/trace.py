@@ -1,23 +1,20 @@
-"""What ``trio-ws connect --verbose`` tells: the handshake, and each frame."""
+"""What ``trio-ws connect --verbose`` tells: each head of a handshake and each frame, in the words of the frame log."""
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import trio
 
 from .. import HandshakeRejected, Instrument
-from .._websocket.frame_log import describe_frame
+from .._websocket.frame_log import describe_frame, describe_head, hide_secrets_of_headers
 from .terminal import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from .. import CloseInfo, FrameInfo, WebSocket
+    from .. import CloseInfo, FrameInfo, HandshakeInfo, WebSocket
 
-_SECRETS = ("authorization", "proxy-authorization", "cookie", "set-cookie")
 _MOST_QUEUED = 1000  # lines; a peer may send pings faster than a terminal shows them
 
 
@@ -40,8 +37,14 @@ class Trace(Instrument):
         return lines
 
     def websocket_open(self, websocket: WebSocket) -> None:
-        for line in describe_handshake(websocket):
+        for line in describe_transport(websocket):
             self._tell(line)
+
+    def handshake_sent(self, handshake: HandshakeInfo) -> None:
+        self._tell_head(">", handshake)
+
+    def handshake_received(self, handshake: HandshakeInfo) -> None:
+        self._tell_head("<", handshake)
 
     def frame_sent(self, websocket: WebSocket, frame: FrameInfo) -> None:
         self._tell(f"> {describe_frame(frame)}")
@@ -55,6 +58,11 @@ class Trace(Instrument):
     def websocket_close(self, websocket: WebSocket, info: CloseInfo) -> None:
         self._tell(f"* ended with {info}, {'cleanly' if info.was_clean else 'not cleanly'}")
 
+    def _tell_head(self, mark: str, handshake: HandshakeInfo) -> None:
+        self._tell(f"{mark} {describe_head(handshake)}")
+        for name, value in hide_secrets_of_headers(handshake.headers):
+            self._tell(f"{mark} {escape(name)}: {escape(value)}")
+
     def _tell(self, line: str) -> None:
         self._arrived.set()
         if len(self._lines) < _MOST_QUEUED:
@@ -63,34 +71,16 @@ class Trace(Instrument):
             self._left_out += 1
 
 
-def describe_handshake(websocket: WebSocket) -> Iterator[str]:
-    """Give the lines that tell an opening handshake, without its secrets."""
+def describe_transport(websocket: WebSocket) -> Iterator[str]:
+    """Give the lines that tell what carries a WebSocket."""
     address = websocket.remote_address
     if isinstance(address, tuple):
         yield f"* connected to {address[0]} port {address[1]}"
     if (tls := websocket.ssl_object) is not None:
         cipher, application = tls.cipher(), tls.selected_alpn_protocol()
         yield f"* {tls.version()}, {cipher[0] if cipher else 'no cipher'}, ALPN {application or 'not used'}"
-    parts = urlsplit(websocket.url)
-    target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-    http2 = websocket.http_version == "2"
-    yield f"> {'CONNECT' if http2 else 'GET'} {target} HTTP/{websocket.http_version}"
-    yield from _describe_headers(">", websocket.request_headers.raw)
-    yield "< HTTP/2 200" if http2 else "< HTTP/1.1 101 Switching Protocols"
-    yield from _describe_headers("<", websocket.response_headers.raw)
 
 
-def describe_rejection(rejection: HandshakeRejected) -> Iterator[str]:
-    """Give the lines that tell what the server answered."""
-    try:
-        phrase = HTTPStatus(rejection.status).phrase
-    except ValueError:
-        phrase = ""
-    yield f"< HTTP {rejection.status} {phrase}".rstrip()
-    yield from _describe_headers("<", rejection.headers.items())
+def describe_body(rejection: HandshakeRejected) -> Iterator[str]:
+    """Give the lines that tell what the server had to say under the head of its answer."""
     yield from (f"< {escape(line)}" for line in rejection.body.decode(errors="replace").splitlines())
-
-
-def _describe_headers(mark: str, headers: Iterable[tuple[str, str]]) -> Iterator[str]:
-    for name, value in headers:
-        yield f"{mark} {escape(name)}: {'***' if name.lower() in _SECRETS else escape(value)}"

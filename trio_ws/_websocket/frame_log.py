@@ -91,14 +91,16 @@ def handshake_listener(
 
 
 def _log_handshake(info: HandshakeInfo) -> None:
-    if info.status is None:
-        head = f"{'GET' if info.http_version == '1.1' else 'CONNECT'} {hide_secrets_of_url(info.url)}"
-    else:
-        head = str(info.status)
     # What the peer has written is escaped.
     shown = ascii(hide_secrets_of_headers(info.headers))
     direction = ">" if info.sent else "<"
-    logger.debug("#%d %s HTTP/%s %.*s %.*s", info.id, direction, info.http_version, MAX_LINE, head, MAX_LINE, shown)
+    logger.debug("#%d %s %.*s %.*s", info.id, direction, MAX_LINE, describe_head(info), MAX_LINE, shown)
+
+
+def describe_head(info: HandshakeInfo) -> str:
+    """Say what the head of a handshake begins with: ``HTTP/1.1 GET ws://127.0.0.1/`` or ``HTTP/1.1 101``."""
+    what = info.status or f"{'GET' if info.http_version == '1.1' else 'CONNECT'} {hide_secrets_of_url(info.url)}"
+    return f"HTTP/{info.http_version} {what}"
 
 
 class FrameObserver(Instrument):
