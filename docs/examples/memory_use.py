@@ -67,7 +67,7 @@ async def measure(url: str, count: int) -> float:
 
 
 def main(count: int) -> None:
-    needed = count + 100  # descriptors
+    needed = 2 * count + 100  # descriptors: a client's connection has one beside its socket, to wait by
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(needed, hard)), hard))
     for choice in CHOICES:
