@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from functools import partial
 from typing import Any
@@ -13,6 +14,19 @@ from aethonan.server.embed import Server
 from tests.benchmarks.orders import Hands, Socket, obey
 from tests.benchmarks.peer_hypercorn import Closed, receive_message, send_message
 from tests.benchmarks.subjects import HOST, Task, say
+
+
+async def say_when_listening(port: int) -> None:
+    """Tell the port once connections are taken: the server itself does not say when."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(HOST, port)
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.01)
+        else:
+            writer.close()
+            say(port)
+            return
 
 
 async def main(task: Task) -> None:
@@ -40,5 +54,4 @@ async def main(task: Task) -> None:
         ssl_cert=task.certificate,
         ssl_key=task.certificate,
     )
-    say(port)
-    await server.serve()
+    await asyncio.gather(server.serve(), say_when_listening(port))
