@@ -207,4 +207,4 @@ def test_it_needs_trustme() -> None:
     program = "import sys; sys.modules['trustme'] = None; from trio_ws._cli import main; sys.exit(main(['demo']))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, cwd=ROOT, timeout=TIMEOUT)
     assert done.returncode == 1
-    assert done.stderr.decode() == "trio-ws demo: a throw-away certificate needs trustme: pip install 'trio-ws[cli]'\n"
+    assert done.stderr.decode() == "trio-ws demo: a throw-away certificate needs trustme: pip install trustme\n"

@@ -219,7 +219,7 @@ async def test_without_trustme_it_says_what_to_install(monkeypatch: pytest.Monke
     _server._authority.cache_clear()
     _server._certificate.cache_clear()
     monkeypatch.setitem(sys.modules, "trustme", None)
-    with pytest.raises(ImportError, match=r"pip install trio-ws\[testing\]"):
+    with pytest.raises(ImportError, match=r"the extra trio-ws\[testing\]: pip install trustme"):
         async with open_test_server(echo):
             pytest.fail("it cannot serve")
     async with open_test_server(echo, tls=False):

@@ -28,7 +28,7 @@ def make_authority() -> trustme.CA:
     try:
         import trustme
     except ImportError:
-        raise Failure("a throw-away certificate needs trustme: pip install 'trio-ws[cli]'") from None
+        raise Failure("a throw-away certificate needs trustme: pip install trustme") from None
     return trustme.CA()
 
 

@@ -58,7 +58,7 @@ class Console:
             try:
                 from .prompt import Prompt
             except ImportError:
-                self.advice = "lines are edited and kept between runs with prompt_toolkit: pip install 'trio-ws[cli]'"
+                self.advice = "lines are edited and kept between runs with prompt_toolkit: pip install prompt_toolkit"
             else:
                 self._prompt = Prompt(history)
         self.interactive = self._prompt is not None

@@ -95,7 +95,9 @@ def check_socks_extra() -> None:
         ImportError: python-socks is not installed.
     """
     if find_spec("python_socks") is None:
-        raise ImportError("a socks5 proxy needs python-socks: pip install 'trio-ws[socks]'", name="python_socks")
+        raise ImportError(
+            "a socks5 proxy needs python-socks, the extra trio-ws[socks]: pip install python-socks", name="python_socks"
+        )
 
 
 @contextmanager

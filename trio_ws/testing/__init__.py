@@ -1,7 +1,7 @@
 """Tools for testing applications that speak WebSocket: servers, connections in memory, streams that misbehave.
 
 They need no event of the real world but loopback TCP, start no threads, and so run under trio's ``MockClock`` and
-pytest-trio's ``autojump_clock``. ``pip install trio-ws[testing]`` brings what they need.
+pytest-trio's ``autojump_clock``. The extra ``testing`` brings what they need.
 """
 
 from ._faults import BreakAfter as BreakAfter

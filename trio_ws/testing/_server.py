@@ -67,7 +67,9 @@ def _authority() -> trustme.CA:
     try:
         import trustme
     except ImportError as error:
-        raise ImportError("open_test_server() with TLS needs trustme: pip install trio-ws[testing]") from error
+        raise ImportError(
+            "open_test_server() with TLS needs trustme, the extra trio-ws[testing]: pip install trustme"
+        ) from error
     return trustme.CA()
 
 
