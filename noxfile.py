@@ -59,7 +59,7 @@ def lint(session: nox.Session) -> None:
     session.run(
         "flake8",
         "--select=ASYNC1,ASYNC2",
-        "--startable-in-context-manager=serve_websocket,_run,run,_hold",
+        "--startable-in-context-manager=serve_websocket,serve_over_link,_run,run,_hold",
         "--transform-async-generator-decorators=scope",
         "trio_ws",
     )

@@ -381,6 +381,7 @@ class EpollWatcher:
         """Give this socket's input again, also what came meanwhile."""
         if self._sockets.get(sock.fd) is sock:
             # A change tells what is there already, and nearly all sockets can be written to.
+            self._input_only = None if sock.unsent else sock
             self._epoll.modify(sock.fd, INPUT | WRITE if sock.unsent else INPUT)
 
     def resume(self, sock: ReadySocket) -> None:

@@ -227,6 +227,28 @@ async def test_what_cannot_be_sent_at_once_goes_while_a_task_waits() -> None:
         assert got == ["now"] * 3
 
 
+async def test_what_cannot_be_sent_at_once_goes_when_no_task_waits_any_more() -> None:
+    async with lone() as (websocket, server):
+        server.setblocking(False)
+
+        async def send_much() -> None:
+            websocket._connection.outbox.write(b"x" * 2**20)
+            assert websocket.buffered_amount
+            while websocket.buffered_amount:
+                await trio.lowlevel.wait_readable(server)
+                server.recv(2**20)
+
+        got: list[str | bytes] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive_into, websocket, got)
+            await wait_all_tasks_blocked()
+            await send_much()
+            server.send(text("now"))
+        assert got == ["now"]
+        with trio.fail_after(10):
+            await send_much()
+
+
 async def test_a_task_that_begins_to_wait_while_something_is_unsent_waits_behind_the_reactor(steps: list[int]) -> None:
     async with lone() as (websocket, server):
         server.setblocking(False)
