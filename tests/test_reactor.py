@@ -307,9 +307,8 @@ async def test_a_bug_in_a_socket_is_its_own() -> None:
         reactor.add(member)
         broken = Broken(ours)
         reactor.add_socket(broken)
-        theirs.send(b"x")
         await wait_all_tasks_blocked(0.001)
-        assert {*broken.log} == {bug}
+        assert broken.log == [bug]
         reactor.remove_socket(broken)
         reactor.remove_socket(broken)
         reactor.remove(member)

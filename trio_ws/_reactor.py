@@ -8,9 +8,8 @@ Theory of operation:
    What these ask for comes in the next step, and other tasks run between. So a connection understands no more in a step
    than it wants to, and no connection can hold up another for longer.
 3. On Linux one edge-triggered epoll set has every socket, for both directions, from the beginning to the end: no
-   message costs a system call for it. trio waits for the descriptor of the set, or for a quiet socket that is alone.
-   A socket that was not read until it was empty gives no second event, so it says :meth:`Reactor.again`. Elsewhere
-   small tasks wait for each socket.
+   message costs a system call for it. trio waits for the descriptor of the set. A socket that was not read until it
+   was empty gives no second event, so it says :meth:`Reactor.again`. Elsewhere small tasks wait for each socket.
 4. Timers are a heap. One cancel scope around the waits has the earliest deadline, so a wait costs no scope.
 5. A connection that is alone can do with one task less: the task that waits for its message waits for the *lone socket*
    itself, and reads. The set ignores the input of that socket for so long, and only for so long: whenever no task waits
@@ -53,10 +52,6 @@ TIMERS_AT_ONCE = 128
 # Steps in which all that lies in a socket comes up through any pile of streams. What ends a connection because of the
 # clock waits so long: the process may have stood still, and what it waits for came meanwhile.
 INPUT_PASSES = 16
-
-# A socket that is alone gets a set when so many reads took less than so many seconds.
-BUSY_READS = 16
-BUSY_TIME = 1.0
 
 CANCELLED_TIMERS = 64  # that the heap may keep, or as many as there are others
 
@@ -112,6 +107,9 @@ class Reactor:
         nursery: where the task runs.
         shield: live on when the nursery is cancelled, until the last member has ended.
         use_epoll: False: wait for each socket in tasks of its own, as where there is no epoll.
+
+    Attributes:
+        lone_socket: the only socket of the only member, which a task that waits for input may read itself (rule 5).
     """
 
     def __init__(self, nursery: trio.Nursery, *, shield: bool, use_epoll: bool = _open_epoll is not None) -> None:
@@ -129,6 +127,7 @@ class Reactor:
         self._scope = trio.CancelScope()  # around the waits: its deadline is the first timer's
         self._running = False
         self._waiting = False
+        self.lone_socket: ReadySocket | None = None
 
     # ---- what connections call ----
 
@@ -143,11 +142,13 @@ class Reactor:
             self._running = True
         self._members[member] = True
         self._count_uncancellable(1)
+        self._look_for_lone_socket()
 
     def remove(self, member: Member) -> None:
         """Run for this member no more; harmless when repeated."""
         if self._members.pop(member, False):
             self._count_uncancellable(-1)
+        self._look_for_lone_socket()
         if not self._members:
             self._wake()
 
@@ -193,11 +194,16 @@ class Reactor:
     def add_socket(self, sock: ReadySocket) -> None:
         """Have this socket's events handled until :meth:`remove_socket`."""
         self._watcher.add(sock)
+        self._look_for_lone_socket()
         self._wake()  # it may be waiting for nothing but a call
 
     def remove_socket(self, sock: ReadySocket) -> None:
         """Watch this socket no more; it is about to be closed."""
         self._watcher.remove(sock)
+        self._look_for_lone_socket()
+
+    def _look_for_lone_socket(self) -> None:
+        self.lone_socket = self._watcher.only_socket if len(self._members) == 1 else None
 
     def again(self, sock: ReadySocket) -> None:
         """Have this socket read in the next step: it was not read until it was empty."""
@@ -210,11 +216,6 @@ class Reactor:
         self._watcher.wait_writable(sock)
 
     # ---- what a task calls that waits for input ----
-
-    @property
-    def lone_socket(self) -> ReadySocket | None:
-        """The only socket of the only member, if a task that waits for input may read that itself (rule 5)."""
-        return self._watcher.only_socket if len(self._members) == 1 else None
 
     def leave_to_task(self, sock: ReadySocket) -> None:
         """Let the calling task wait for this socket's input and then call :meth:`read`; :meth:`watch` must follow."""
@@ -318,59 +319,33 @@ class Reactor:
 
 
 class EpollWatcher:
-    """Sockets in one edge-triggered epoll set.
+    """Sockets in one edge-triggered epoll set, which is made with the first of them."""
 
-    The set is made for the second socket, and for one that is busy, has something unsent or is not to be read: a
-    client with thousands of quiet connections, each with a reactor of its own, needs one descriptor for each.
-
-    Attributes:
-        only_socket: the socket, if there is exactly one and it is in a set.
-    """
-
-    __slots__ = ("_epoll", "_fd", "_input_only", "_parked", "_read_since", "_reads", "_sockets", "only_socket")
+    __slots__ = ("_epoll", "_fd", "_input_only", "_parked", "_sockets")
 
     def __init__(self) -> None:
         self._epoll: Any = None
-        self._fd = -1  # what to wait for: the set, or the one socket
-        self._parked = trio.lowlevel.ParkingLot()  # where to wait while there is neither
-        self._sockets: dict[int, ReadySocket] = {}
+        self._fd = -1
         self._input_only: ReadySocket | None = None  # of which the set tells nothing, or input only
-        self._reads = 0  # without a set
-        self._read_since = 0.0  # when they began
-        self.only_socket: ReadySocket | None = None
+        self._parked = trio.lowlevel.ParkingLot()  # where to wait while there is no set
+        self._sockets: dict[int, ReadySocket] = {}
 
     def add(self, sock: ReadySocket) -> None:
+        if self._epoll is None:
+            assert _open_epoll is not None
+            self._epoll = _open_epoll()
+            self._fd = self._epoll.fileno()
         self._sockets[sock.fd] = sock
-        if self._epoll is not None:
-            self._epoll.register(sock.fd, INPUT | WRITE)
-        elif len(self._sockets) > 1:
-            self._make_set()
-        else:
-            self._fd = sock.fd
-        self._look_for_only_socket()
+        self._epoll.register(sock.fd, INPUT | WRITE)
 
     def remove(self, sock: ReadySocket) -> None:
-        if self._sockets.pop(sock.fd, None) is None:
-            return
-        if self._epoll is not None:
+        if self._sockets.pop(sock.fd, None) is not None and self._epoll is not None:
             self._epoll.unregister(sock.fd)
-        else:
-            self._fd = -1
-        self._look_for_only_socket()
 
-    def _make_set(self) -> None:
-        """Go over from the one socket to a set, and wake the reactor if it waits for that."""
-        assert _open_epoll is not None
-        trio.lowlevel.notify_closing(self._fd)
-        self._epoll = _open_epoll()
-        self._fd = self._epoll.fileno()
-        for fd in self._sockets:
-            self._epoll.register(fd, INPUT | WRITE)
-        self._look_for_only_socket()
-
-    def _look_for_only_socket(self) -> None:
-        alone = self._epoll is not None and len(self._sockets) == 1
-        self.only_socket = next(iter(self._sockets.values())) if alone else None
+    @property
+    def only_socket(self) -> ReadySocket | None:
+        """The socket, if there is exactly one."""
+        return next(iter(self._sockets.values())) if len(self._sockets) == 1 else None
 
     def ignore_input(self, sock: ReadySocket) -> None:
         """Give nothing for this socket but the loss of its connection."""
@@ -388,9 +363,7 @@ class EpollWatcher:
         """Nothing to do: the set has this socket for as long as it lives."""
 
     def wait_writable(self, sock: ReadySocket) -> None:
-        if self._epoll is None:
-            self._make_set()
-        elif sock is self._input_only:
+        if sock is self._input_only:
             self._input_only = None
             self._epoll.modify(sock.fd, INPUT | WRITE)
 
@@ -400,8 +373,6 @@ class EpollWatcher:
         Raises:
             trio.ClosedResourceError: :meth:`wake` was called, or so it may.
         """
-        if self._epoll is None and any(sock.unsent or sock.reading_paused for sock in self._sockets.values()):
-            self._make_set()
         # Not async: one coroutine less for each wait.
         return self._parked.park() if self._fd < 0 else trio.lowlevel.wait_readable(self._fd)  # noqa: ASYNC105
 
@@ -412,32 +383,18 @@ class EpollWatcher:
 
     def fetch(self, ready: dict[ReadySocket, int]) -> None:
         """Append the sockets that are ready, and how."""
-        if self._epoll is None:
-            for sock in self._sockets.values():  # the one that was waited for, or may have been
-                ready[sock] = ready.get(sock, 0) | READ
-                self._count_read()
-        elif len(ready) < EVENTS_AT_ONCE:
+        if self._epoll is not None and len(ready) < EVENTS_AT_ONCE:
             sockets = self._sockets
             for fd, events in self._epoll.poll(0, EVENTS_AT_ONCE):
                 ready[sockets[fd]] = ready.get(sockets[fd], 0) | events
 
-    def _count_read(self) -> None:
-        if not self._reads:
-            self._read_since = trio.current_time()
-        self._reads += 1
-        if self._reads == BUSY_READS:
-            self._reads = 0
-            if trio.current_time() < self._read_since + BUSY_TIME:
-                self._make_set()
-
     def close(self) -> None:
-        if self._fd >= 0:
-            trio.lowlevel.notify_closing(self._fd)
         if self._epoll is not None:
+            trio.lowlevel.notify_closing(self._fd)
             self._epoll.close()
-        self._epoll, self._fd = None, -1
-        self._sockets.clear()
-        self._input_only = self.only_socket = None
+            self._epoll, self._fd = None, -1
+            self._sockets.clear()
+            self._input_only = None
 
 
 class TaskWatcher:

@@ -10,14 +10,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import wait_all_tasks_blocked
 
 import trio_ws
 from tests.connection.sides import start
-from tests.raw import open_files
 from tests.serving import until
 from trio_ws._net.transport import SocketTransport
-from trio_ws._reactor import BUSY_READS, Reactor
+from trio_ws._reactor import Reactor
 from trio_ws._util.nursery import BackgroundNursery
 from trio_ws._wire.frames import Opcode, frame_bytes
 
@@ -39,18 +38,13 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @asynccontextmanager
-async def lone(
-    limits: trio_ws.Limits | None = None, *, busy: bool = True
-) -> AsyncGenerator[tuple[trio_ws.WebSocket, socket.socket], None]:
-    """A client on a real socket, alone in its reactor and busy, and the server's socket."""
+async def lone(limits: trio_ws.Limits | None = None) -> AsyncGenerator[tuple[trio_ws.WebSocket, socket.socket], None]:
+    """A client on a real socket, alone in its reactor, which has settled, and the server's socket."""
     ours, theirs = socket.socketpair()
     async with BackgroundNursery() as nursery:
         with theirs:
             websocket = start(nursery, SocketTransport(ours), is_client=True, limits=limits)
             await wait_all_tasks_blocked()
-            for _ in range(BUSY_READS if busy else 0):
-                theirs.send(frame_bytes(Opcode.PONG, b"", masked=False))
-                await wait_all_tasks_blocked()
             try:
                 yield websocket, theirs
             finally:
@@ -303,47 +297,3 @@ async def test_a_task_that_begins_to_wait_while_reading_is_paused_waits_for_the_
             server.send(frame_bytes(Opcode.CONTINUATION, b"y", masked=False) + text("next"))
             assert [part async for part in parts] == ["x" * 100, "y"]
         assert got == ["next"]
-
-
-# ---- a quiet one ----
-
-
-async def test_a_quiet_connection_needs_one_descriptor_and_a_busy_one_two() -> None:
-    for busy, more in ((False, 1), (True, 2)):
-        before = open_files()
-        async with lone(busy=busy) as (websocket, server):
-            assert open_files() - before == more + 1  # and the server's
-            server.send(text("one"))
-            assert await websocket.receive() == "one"
-        assert open_files() == before
-
-
-async def test_reads_that_come_slowly_do_not_make_it_busy(autojump_clock: MockClock) -> None:
-    async with lone(busy=False) as (websocket, server):
-        before = open_files()
-        for _ in range(3 * BUSY_READS):
-            await trio.sleep(1)
-            server.send(text("one"))
-            assert await websocket.receive() == "one"
-        assert open_files() == before
-
-
-async def test_a_quiet_connection_sends_what_does_not_go_at_once() -> None:
-    async with lone(busy=False) as (websocket, server):
-        server.setblocking(False)
-        websocket._connection.outbox.write(b"x" * 2**20)
-        while websocket.buffered_amount:
-            await trio.lowlevel.wait_readable(server)
-            server.recv(2**20)
-
-
-async def test_a_quiet_connection_that_is_not_to_be_read_hears_of_the_end() -> None:
-    async with lone(trio_ws.Limits(receive_buffer=100), busy=False) as (websocket, server):
-        server.send(text("x" * 100))
-        await until(lambda: websocket.statistics().backpressured)
-        server.send(text("y"))
-        server.close()
-        with websocket.move_on_when_closed() as scope:
-            await trio.sleep_forever()
-        assert scope.cancelled_caught
-        assert [await websocket.receive(), await websocket.receive()] == ["x" * 100, "y"]
