@@ -50,10 +50,10 @@ def test_the_defaults() -> None:
     }
     assert dataclasses.asdict(Compression()) == {
         "threshold": 1024,
-        "level": 1,
+        "level": 2,
         "memory_level": 5,
-        "server_max_window_bits": 12,
-        "client_max_window_bits": 12,
+        "server_max_window_bits": 13,
+        "client_max_window_bits": 13,
         "server_no_context_takeover": False,
         "client_no_context_takeover": False,
         "backend": None,

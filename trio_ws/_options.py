@@ -176,10 +176,10 @@ class Compression:
     """
 
     threshold: int = 1024
-    level: int = 1
+    level: int = 2
     memory_level: int = 5
-    server_max_window_bits: int = 12
-    client_max_window_bits: int = 12
+    server_max_window_bits: int = 13
+    client_max_window_bits: int = 13
     server_no_context_takeover: bool = False
     client_no_context_takeover: bool = False
     backend: Literal["isal", "zlib"] | None = None

@@ -18,10 +18,11 @@ SYNC_FLUSH = 2
 ROUNDS = 5
 SIZES = (2**10, 2**14)
 SETTINGS = [
-    *(("zlib", level, 12, 5) for level in (1, 2, 3, 6)),
-    ("zlib", 6, 12, 4),
+    *(("zlib", level, 13, 5) for level in (1, 2, 3, 6)),
+    ("zlib", 2, 12, 5),
+    ("zlib", 2, 13, 6),
     ("zlib", 1, 15, 8),
-    *(("isal", level, 12, 5) for level in (1, 6)),
+    *(("isal", level, 13, 5) for level in (1, 6)),
 ]  # library, level, window bits, memory level
 SYLLABLES = (
     "ba",

@@ -38,7 +38,7 @@ async def test_a_client_sends_uncompressed_to_a_server_that_asks_for_so_small_a_
         (listener,) = server.listeners
         port = listener.socket.getsockname()[1]
         async with trio_ws.open_websocket(f"ws://127.0.0.1:{port}/") as websocket:
-            assert websocket.extensions == "permessage-deflate; server_max_window_bits=12; client_max_window_bits=8"
+            assert websocket.extensions == "permessage-deflate; server_max_window_bits=13; client_max_window_bits=8"
             await websocket.send(TEXT, compress=True)
             assert await websocket.receive() == TEXT
             await send_in_pieces(websocket)
@@ -60,7 +60,7 @@ async def test_a_server_sends_uncompressed_to_a_client_that_asks_for_so_small_a_
             await websocket.send(TEXT)
             assert await websocket.recv() == TEXT
             (ours,) = server.connections
-            assert ours.extensions == "permessage-deflate; server_max_window_bits=8; client_max_window_bits=12"
+            assert ours.extensions == "permessage-deflate; server_max_window_bits=8; client_max_window_bits=13"
             counted = ours.statistics()
     assert counted.bytes_sent > len(TEXT)
     assert counted.bytes_received < len(TEXT)

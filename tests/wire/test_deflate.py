@@ -112,7 +112,7 @@ class FinishingPeer:
     ("compression", "value"),
     [
         (LARGEST, PLAIN),
-        (Compression(), f"{NAME}; server_max_window_bits=12; client_max_window_bits=12, {PLAIN}"),
+        (Compression(), f"{NAME}; server_max_window_bits=13; client_max_window_bits=13, {PLAIN}"),
         (
             Compression(server_max_window_bits=15, client_max_window_bits=9),
             f"{NAME}; client_max_window_bits=9, {PLAIN}",
@@ -141,12 +141,12 @@ def test_a_client_offers_what_it_wants_and_then_what_browsers_offer(compression:
         # What Firefox and Chrome offer.
         (NAME, LARGEST, DeflateParameters(), NAME),
         (PLAIN, LARGEST, DeflateParameters(), NAME),
-        (NAME, Compression(), DeflateParameters(server_max_window_bits=12), f"{NAME}; server_max_window_bits=12"),
+        (NAME, Compression(), DeflateParameters(server_max_window_bits=13), f"{NAME}; server_max_window_bits=13"),
         (
             PLAIN,
             Compression(),
-            DeflateParameters(server_max_window_bits=12, client_max_window_bits=12),
-            f"{NAME}; server_max_window_bits=12; client_max_window_bits=12",
+            DeflateParameters(server_max_window_bits=13, client_max_window_bits=13),
+            f"{NAME}; server_max_window_bits=13; client_max_window_bits=13",
         ),
         # The smaller window wins, whoever names it.
         (
@@ -267,18 +267,18 @@ def test_a_server_has_nothing_to_choose_without_offers() -> None:
             f"{NAME}; server_no_context_takeover; client_no_context_takeover",
             Compression(),
             DeflateParameters(
-                server_no_context_takeover=True, client_no_context_takeover=True, client_max_window_bits=12
+                server_no_context_takeover=True, client_no_context_takeover=True, client_max_window_bits=13
             ),
         ),
         # Our own window is the smaller of what we and the server want.
-        (f"{NAME}; client_max_window_bits=15", Compression(), DeflateParameters(client_max_window_bits=12)),
+        (f"{NAME}; client_max_window_bits=15", Compression(), DeflateParameters(client_max_window_bits=13)),
         (f"{NAME}; client_max_window_bits=10", Compression(), DeflateParameters(client_max_window_bits=10)),
         # Answers to the fallback: what we wish of the server is not in them.
-        (NAME, Compression(server_no_context_takeover=True), DeflateParameters(client_max_window_bits=12)),
+        (NAME, Compression(server_no_context_takeover=True), DeflateParameters(client_max_window_bits=13)),
         (
             f"{NAME}; server_max_window_bits=14",
             Compression(),
-            DeflateParameters(server_max_window_bits=14, client_max_window_bits=12),
+            DeflateParameters(server_max_window_bits=14, client_max_window_bits=13),
         ),
         # What we promised of ourselves holds without the server's word.
         (

@@ -27,8 +27,8 @@ class Owner:
         self.open = False
 
 
-def deflater() -> Deflater:
-    return Deflater(12, no_context_takeover=False, level=2, memory_level=5)
+def deflater(window_bits: int = 12) -> Deflater:
+    return Deflater(window_bits, no_context_takeover=False, level=2, memory_level=5)
 
 
 def inflater() -> Inflater:
@@ -75,6 +75,20 @@ def test_a_stream_is_admitted_once_for_as_long_as_it_is_open(deflate_backend: st
     for _ in range(2 * most):
         senders[0].compress(b"y" * 2000)
     assert all(sender._stream is not None for sender in senders)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_without_its_stream_a_sender_remembers_four_kibibytes(closed: bool) -> None:
+    sender, receiver = deflater(15), Inflater(15, no_context_takeover=False)
+    old, new = (random.Random(seed).randbytes(1000) for seed in (1, 2))
+    for message in (old, random.Random(3).randbytes(3000), new):
+        receiver.inflate(sender.compress(message), final=True, max_size=None)
+    if closed:
+        sender.close_stream()
+        assert len(sender.window) == 2**12
+    payloads = [sender.compress(old), sender.compress(new)]
+    assert [len(payload) < 40 for payload in payloads] == [not closed, True]
+    assert [receiver.inflate(payload, final=True, max_size=None) for payload in payloads] == [old, new]
 
 
 @pytest.mark.parametrize("cut", [1, 10, 100])

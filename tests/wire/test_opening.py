@@ -498,10 +498,10 @@ EVERYTHING: list[tuple[str, str | None]] = [
 DEFLATE = DeflateParameters(
     server_no_context_takeover=False,
     client_no_context_takeover=False,
-    server_max_window_bits=12,
-    client_max_window_bits=12,
+    server_max_window_bits=13,
+    client_max_window_bits=13,
 )
-EXTENSIONS = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12"
+EXTENSIONS = "permessage-deflate; server_max_window_bits=13; client_max_window_bits=13"
 COOKIES = [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]
 
 

@@ -3,7 +3,8 @@
 Theory of operation:
 
 1. What the next message may refer to is the end of what was sent: its *window*, kept as bytes. A stream is opened from
-   it when there is none (:mod:`.open_streams`), and a message that is not sent after all leaves no trace in it.
+   it when there is none (:mod:`.open_streams`), and a message that is not sent after all leaves no trace in it. Who has
+   lost the stream to others keeps the last 4 KiB of its window only: we may refer to less than the peer remembers.
 2. What is returned ends on a byte boundary, with a sync flush: what went in can be inflated at once.
 3. Without context takeover nothing is kept between messages. To open a stream costs 1 µs, so none is shared either.
 """
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 FLUSH_END: Final[bytes] = b"\x00\x00\xff\xff"  # RFC 7692 §7.2.1: what a sync flush ends with, and a message leaves out
 _EMPTY_MESSAGE = b"\x00"  # RFC 7692 §7.2.3.6
 STEP: Final = 2**15  # characters, or twice as many bytes, that are compressed in 2 ms or so, whatever is in them
+
+_WINDOW_WITHOUT_STREAM: Final = 2**12  # bytes: half of the default window is worth 1 to 4 % of what is sent next
 
 # A trial: bytes that are looked at, and compressed if they have too many values to be text or records. Of random bytes
 # three quarters of the next 192 are not among the first 64, of base64 a third, of English a tenth.
@@ -144,10 +147,11 @@ class Deflater:
         self._window.clear()
 
     def close_stream(self) -> None:
-        """Do without the stream from the end of a message on."""
+        """Do without the stream from the end of a message on, and with a small window."""
         self._admitted = False
         if not self._in_message:
             self._stream = None
+            self._window = self._window[-_WINDOW_WITHOUT_STREAM:]  # a copy: to cut might keep the memory
 
     @property
     def window(self) -> bytearray:
