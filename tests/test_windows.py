@@ -110,7 +110,7 @@ for name in unix_only.MODULES:
     sys.modules.pop(name, None)
 sys.meta_path.insert(0, Finder())
 
-import trio_ws, trio_ws.testing, trio_ws._cli, trio_ws._net.transport
+import trio_ws, trio_ws.testing, trio_ws._cli, trio_ws._net.socket_transport
 assert not hasattr(socket.socket(), "sendmsg") and not hasattr(socket, "AF_UNIX")
 
 async def echo(request):

@@ -15,7 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_ws
 from trio_ws import Agent, HandshakeRejected, InvalidHandshake, Limits, open_websocket, serve_websocket
-from trio_ws._net.transport import StreamTransport
+from trio_ws._net.stream_transport import StreamTransport
 from trio_ws._wire.negotiation import is_key
 
 from ..net.http2.raw_http2 import RawHttp2

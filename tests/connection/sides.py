@@ -13,10 +13,11 @@ from trio_ws._reactor import Reactor
 from trio_ws._transport import Transport
 from trio_ws._util.nursery import BackgroundNursery
 from trio_ws._websocket.start import ConnectionOptions, Opened, start_websocket
+from trio_ws._wire.events import Event
 from trio_ws._wire.frames import Opcode, frame_bytes
 from trio_ws._wire.handshake import Agreement
 from trio_ws._wire.headers import Headers
-from trio_ws._wire.reader import Event, MessageReader
+from trio_ws._wire.reader import MessageReader
 
 
 class Peer:

@@ -14,8 +14,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 import trio_ws
 from tests.connection.sides import Peer, end_of, one_side, two_sides
 from trio_ws import CloseInfo, Keepalive, Limits, ReadyState, WebSocket
+from trio_ws._wire.events import Close
 from trio_ws._wire.frames import Opcode, frame_bytes
-from trio_ws._wire.reader import Close
 
 OK, ERROR, LOCALLY = trio_ws.ConnectionClosedOK, trio_ws.ConnectionClosedError, trio_ws.ConnectionClosedLocally
 CLEAN_1000 = CloseInfo(1000, "", was_clean=True)

@@ -14,8 +14,8 @@ import trio_ws
 from tests.connection.memory import transport_pair
 from tests.connection.sides import Peer, end_of, one_side, start, two_sides
 from trio_ws import CloseInfo, Keepalive, Limits, ReadyState
+from trio_ws._wire.events import Close, Ping, Pong
 from trio_ws._wire.frames import Opcode, frame_bytes
-from trio_ws._wire.reader import Close, Ping, Pong
 
 SMALL = Limits(receive_buffer=300, send_buffer=100)
 

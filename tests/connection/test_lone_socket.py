@@ -15,7 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 import trio_ws
 from tests.connection.sides import start
 from tests.serving import until
-from trio_ws._net.transport import SocketTransport
+from trio_ws._net.socket_transport import SocketTransport
 from trio_ws._reactor import Reactor
 from trio_ws._util.nursery import BackgroundNursery
 from trio_ws._wire.frames import Opcode, frame_bytes

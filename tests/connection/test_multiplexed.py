@@ -14,8 +14,8 @@ from tests.connection.sides import Peer, start
 from trio_ws import CloseInfo, Keepalive, Limits, ReadyState, WebSocket
 from trio_ws._connection.connection import CLIENT_STREAM_LINGER, SERVER_STREAM_LINGER
 from trio_ws._util.nursery import BackgroundNursery
+from trio_ws._wire.events import Close, Ping
 from trio_ws._wire.frames import Opcode, frame_bytes
-from trio_ws._wire.reader import Close, Ping
 
 WINDOW = 2**16
 

@@ -17,11 +17,11 @@ from tests import raw
 from tests.connection.memory import transport_pair
 from tests.connection.sides import end_of, one_side, start
 from trio_ws import CloseInfo, Limits, WebSocket
-from trio_ws._net.transport import SocketTransport
+from trio_ws._net.socket_transport import SocketTransport
 from trio_ws._reactor import Reactor
 from trio_ws._util.nursery import BackgroundNursery
+from trio_ws._wire.events import Pong
 from trio_ws._wire.frames import Opcode, frame_bytes
-from trio_ws._wire.reader import Pong
 
 SHORT = 0.01  # seconds
 

@@ -381,7 +381,7 @@ async def test_requests_that_come_while_closing_get_503() -> None:
     service.refuse_new()
     ours, theirs = memory_stream_pair()
     async with trio.open_nursery() as nursery:
-        from trio_ws._net.transport import StreamTransport
+        from trio_ws._net.stream_transport import StreamTransport
 
         service.nursery = nursery
         nursery.start_soon(service.serve, StreamTransport(theirs, nursery), handler)

@@ -22,7 +22,7 @@ from trio_ws import (
     open_websocket,
     wrap_server_stream,
 )
-from trio_ws._net.transport import StreamTransport
+from trio_ws._net.stream_transport import StreamTransport
 from trio_ws.testing import ChaosStream, memory_stream_pair
 
 from .choices import Choices, seed

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from trio_ws import Limits
 from trio_ws._wire import masking, pure, reader
-from trio_ws._wire.reader import Close, Event, Ping, Pong
+from trio_ws._wire.events import Close, Event, Ping, Pong
 
 from ..wire.sequences import BYTEWISE, STINGY, Outcome, Reading, make_deflate, read
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trio_ws import CloseInfo, Limits
-from trio_ws._wire.reader import Close, Event, Ping
+from trio_ws._wire.events import Close, Event, Ping
 
 from .__main__ import TARGETS
 from .choices import mutate

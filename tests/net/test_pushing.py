@@ -12,8 +12,9 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
+from trio_ws._net.socket_transport import MOST_READ, SocketTransport, prepare_socket
+from trio_ws._net.stream_transport import StreamTransport
 from trio_ws._net.tls import TLSTransport
-from trio_ws._net.transport import MOST_READ, SocketTransport, StreamTransport, prepare_socket
 from trio_ws._reactor import WRITE, Reactor
 from trio_ws._transport import Transport
 from trio_ws._util.nursery import BackgroundNursery
@@ -484,5 +485,5 @@ async def test_where_the_system_does_not_say_what_it_holds_only_ours_counts(monk
         scene.transport.write(MEBIBYTE * 8)
         await wait_all_tasks_blocked()
         assert scene.transport.unacknowledged > scene.transport.unsent > 0
-        monkeypatch.setattr("trio_ws._net.transport._ASK_HELD", None)
+        monkeypatch.setattr("trio_ws._net.socket_transport._ASK_HELD", None)
         assert scene.transport.unacknowledged == scene.transport.unsent

@@ -13,8 +13,8 @@ import trustme
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from trio_ws import ConnectionClosedError, ConnectionClosedOK, open_websocket
+from trio_ws._net.socket_transport import SocketTransport
 from trio_ws._net.tls import TLSTransport
-from trio_ws._net.transport import SocketTransport
 from trio_ws._reactor import Reactor
 from trio_ws._util.nursery import BackgroundNursery
 

@@ -19,8 +19,8 @@ from trio.testing import (
     wait_all_tasks_blocked,
 )
 
-from trio_ws._net import transport as transport_module
-from trio_ws._net.transport import (
+from trio_ws._net.socket_transport import (
+    DRAIN_LIMIT,
     LARGE_WRITE,
     LEAST_READ,
     MOST_READ,
@@ -30,10 +30,10 @@ from trio_ws._net.transport import (
     UNSENT,
     UNSENT_OF_LARGE,
     SocketTransport,
-    StreamTransport,
     detach_socket,
     prepare_socket,
 )
+from trio_ws._net.stream_transport import StreamTransport
 
 from ..raw import as_stream, open_files, read_all, reset, tcp_pair
 
@@ -285,7 +285,7 @@ async def test_abort_reads_only_so_much_of_what_a_peer_keeps_sending(
     plain = transport._sock
     transport._sock = Counting(fileno=plain.detach())
     transport.abort()
-    assert reads == transport_module.DRAIN_LIMIT
+    assert reads == DRAIN_LIMIT
 
 
 # Large frames, whose payload is not copied.
@@ -398,7 +398,7 @@ async def test_a_system_that_cannot_be_told_what_to_take(monkeypatch: pytest.Mon
     with theirs, aborting(transport):
         transport.write(bytes(LARGE_WRITE))
         assert transport.error is None
-        monkeypatch.setattr(transport_module, "_TCP_NOTSENT_LOWAT", None)
+        monkeypatch.setattr("trio_ws._net.socket_transport._TCP_NOTSENT_LOWAT", None)
         for _ in range(SMALL_WRITES):
             transport.write(b"small")
         await send_all_to(transport, theirs)

@@ -20,7 +20,7 @@ from trio_ws import (
     open_websocket,
     serve_websocket,
 )
-from trio_ws._net.transport import SocketTransport, prepare_socket
+from trio_ws._net.socket_transport import SocketTransport, prepare_socket
 
 from ..serving import serving, until
 from .lossy import SERVER, BadLink, Badness, Namespace

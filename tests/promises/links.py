@@ -11,7 +11,7 @@ import trio.testing
 
 import trio_ws
 from trio_ws import Agent, ConnectRequest
-from trio_ws._net.transport import StreamTransport
+from trio_ws._net.stream_transport import StreamTransport
 
 from ..serving import LOCALHOST, serving, tls_contexts, until
 

@@ -13,7 +13,7 @@ import trio
 
 from trio_ws import Limits
 from trio_ws._connection.connection import FRAMES_AT_ONCE, MOST_AT_ONCE
-from trio_ws._net.transport import MOST_READ
+from trio_ws._net.socket_transport import MOST_READ
 from trio_ws._wire.frames import Opcode, frame_bytes
 
 from .links import linked

@@ -24,7 +24,7 @@ from trio_ws import (
     wrap_client_stream,
     wrap_server_stream,
 )
-from trio_ws._net.transport import SocketTransport
+from trio_ws._net.socket_transport import SocketTransport
 from trio_ws._server.request import check_answer
 from trio_ws._server.server import _check_options
 from trio_ws._server.service import Service

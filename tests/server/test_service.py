@@ -23,7 +23,7 @@ from trio_ws import (
     WebSocketRequest,
     wrap_client_stream,
 )
-from trio_ws._net.transport import StreamTransport
+from trio_ws._net.stream_transport import StreamTransport
 from trio_ws._server.server import _check_options
 from trio_ws._server.service import Service
 from trio_ws._transport import Transport

@@ -16,8 +16,8 @@ from tests.connection.sides import one_side, two_sides
 from tests.websocket.test_message_streams import compressed_sides
 from trio_ws import BroadcastResult, CloseInfo, Limits, WebSocket, WebSocketStream, broadcast
 from trio_ws._wire.deflate_backends import ZLIB
+from trio_ws._wire.events import Close
 from trio_ws._wire.prepared import PreparedMessage
-from trio_ws._wire.reader import Close
 
 SETTINGS = (ZLIB, 12, 6, 4)
 

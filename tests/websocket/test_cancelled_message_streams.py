@@ -13,8 +13,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.connection.sides import one_side
 from trio_ws import ConnectionClosedError, ConnectionClosedOK, Limits, MessageTooBig, WebSocket
+from trio_ws._wire.events import Pong
 from trio_ws._wire.frames import Opcode, frame_bytes
-from trio_ws._wire.reader import Pong
 
 TEXT = "aé€😀" * 30
 

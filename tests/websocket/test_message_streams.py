@@ -20,10 +20,10 @@ from trio_ws._reactor import Reactor
 from trio_ws._util.nursery import BackgroundNursery
 from trio_ws._websocket.start import ConnectionOptions, Opened, start_websocket
 from trio_ws._wire.deflate import DeflateParameters
+from trio_ws._wire.events import Close, Ping, Pong
 from trio_ws._wire.frames import Opcode, frame_bytes
 from trio_ws._wire.handshake import Agreement
 from trio_ws._wire.headers import Headers
-from trio_ws._wire.reader import Close, Ping, Pong
 
 
 class Problem(Exception):

@@ -14,8 +14,8 @@ from trio.testing import MockClock, assert_checkpoints, assert_no_checkpoints, w
 import trio_ws
 from tests.connection.sides import end_of, one_side, two_sides
 from trio_ws import CloseInfo, ReadyState, WebSocket, WebSocketError
+from trio_ws._wire.events import Close, Pong
 from trio_ws._wire.frames import Opcode
-from trio_ws._wire.reader import Close, Pong
 
 
 async def test_what_is_known_of_it(autojump_clock: MockClock) -> None:

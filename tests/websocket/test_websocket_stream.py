@@ -13,8 +13,8 @@ import trio_ws
 from tests.connection.memory import MemoryTransport
 from tests.connection.sides import Peer, end_of, one_side, two_sides
 from trio_ws import CloseInfo, Keepalive, Limits, ReadyState, WebSocketStream
+from trio_ws._wire.events import Close
 from trio_ws._wire.frames import Opcode
-from trio_ws._wire.reader import Close
 
 
 @asynccontextmanager

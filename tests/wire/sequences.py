@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from trio_ws import CloseInfo, Compression, Limits, RemoteProtocolError
 from trio_ws._wire.deflate import DeflateParameters, PerMessageDeflate
+from trio_ws._wire.events import Close, Event, Ping, Pong
 from trio_ws._wire.frames import Opcode, frame_bytes
-from trio_ws._wire.reader import Close, Event, MessageReader, Ping, Pong
+from trio_ws._wire.reader import MessageReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -18,8 +18,8 @@ from wsproto.extensions import Extension
 from wsproto.extensions import PerMessageDeflate as WsprotoDeflate
 
 from trio_ws import CloseInfo, Limits
+from trio_ws._wire.events import Close, Event, Ping, Pong
 from trio_ws._wire.protocol import WebSocketProtocol
-from trio_ws._wire.reader import Close, Event, Ping, Pong
 
 from .sequences import BYTEWISE, WHOLE, Reading, Sent, expected, make_deflate, pieces, read, sequences, to_bytes
 

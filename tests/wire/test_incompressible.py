@@ -11,9 +11,9 @@ import pytest
 from trio_ws import Compression, Limits
 from trio_ws._wire.deflate import DeflateParameters, PerMessageDeflate
 from trio_ws._wire.deflater import STEP, Deflater, looks_random
+from trio_ws._wire.events import Event
 from trio_ws._wire.prepared import PreparedMessage
 from trio_ws._wire.protocol import Message, WebSocketProtocol
-from trio_ws._wire.reader import Event
 
 pytestmark = pytest.mark.usefixtures("deflate_backend")
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from trio_ws import Limits, MessageTooBig, RemoteProtocolError
 from trio_ws._wire.deflater import Deflater
+from trio_ws._wire.events import Close, Event, Piece, Ping, Start
 from trio_ws._wire.frames import Opcode, frame_bytes
 from trio_ws._wire.inflater import Inflater
-from trio_ws._wire.reader import Close, Event, MessageReader, Piece, Ping, Start
+from trio_ws._wire.reader import MessageReader
 
 pytestmark = pytest.mark.usefixtures("deflate_backend")
 

@@ -9,10 +9,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from trio_ws import CloseInfo, Compression, Limits, LocalProtocolError, RemoteProtocolError
 from trio_ws._wire.deflate import DeflateParameters, PerMessageDeflate
+from trio_ws._wire.events import Close, Event, Ping, Pong
 from trio_ws._wire.frames import LARGE, PIECE, masked_pieces
 from trio_ws._wire.prepared import PreparedMessage
 from trio_ws._wire.protocol import TRANSITIONS, Message, State, Transition, WebSocketProtocol
-from trio_ws._wire.reader import Close, Event, Ping, Pong
 from trio_ws._wire.speedups import write_frame
 
 # Every state with every move: where it leads, None where it is forbidden.

@@ -10,10 +10,11 @@ import pytest
 
 from trio_ws import CloseInfo, Limits, MessageTooBig, RemoteProtocolError
 from trio_ws._wire.deflater import Deflater
+from trio_ws._wire.events import Close, Event, Ping, Pong
 from trio_ws._wire.frames import Opcode, frame_bytes
 from trio_ws._wire.inflater import Inflater
 from trio_ws._wire.pure import MESSAGE_OVERHEAD
-from trio_ws._wire.reader import Close, Event, MessageReader, Ping, Pong
+from trio_ws._wire.reader import MessageReader
 
 pytestmark = pytest.mark.usefixtures("deflate_backend")
 

@@ -11,9 +11,10 @@ import pytest
 
 from trio_ws import Limits, MessageTooBig
 from trio_ws._wire import speedups
+from trio_ws._wire.events import Event
 from trio_ws._wire.frames import Opcode, frame_bytes
 from trio_ws._wire.inflater import Inflater
-from trio_ws._wire.reader import Event, MessageReader
+from trio_ws._wire.reader import MessageReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

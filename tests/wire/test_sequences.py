@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from trio_ws import CloseInfo, Limits
 from trio_ws._wire.deflate import PerMessageDeflate
+from trio_ws._wire.events import Close, Event, Ping, Pong
 from trio_ws._wire.frames import Opcode, frame_bytes
 from trio_ws._wire.protocol import WebSocketProtocol
-from trio_ws._wire.reader import Close, Event, MessageReader, Ping, Pong
+from trio_ws._wire.reader import MessageReader
 
 from .sequences import (
     BYTEWISE,

@@ -9,7 +9,7 @@ import trio
 
 from .._exceptions import HandshakeError, HandshakeRejected, HandshakeTimeout, ProxyTimeout
 from .._net.dial import check_address, check_server_hostname, check_ssl_context, start_tls
-from .._net.transport import StreamTransport
+from .._net.stream_transport import StreamTransport
 from .._options import Compression, Keepalive, Limits, check_names, defaults_of
 from .._reactor import Reactor
 from .._util.nursery import BackgroundNursery

@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from .._util.waiters import Waiters
-from .._wire.reader import Piece, Start
+from .._wire.events import Piece, Start
 from .._wire.speedups import weigh
 
 

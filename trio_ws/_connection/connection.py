@@ -39,9 +39,9 @@ from .._exceptions import (
 from .._reactor import INPUT_PASSES
 from .._util.token_bucket import TokenBucket
 from .._util.waiters import Waiters
+from .._wire.events import Piece, Ping, Pong, Start
 from .._wire.frames import LARGE
 from .._wire.protocol import OPEN, State
-from .._wire.reader import Piece, Ping, Pong, Start
 from .assembler import MessageAssembler
 from .inbox import Inbox
 from .keepalive import KeepaliveClock, Verdict
@@ -55,9 +55,9 @@ if TYPE_CHECKING:
     from .._options import Keepalive, Limits
     from .._reactor import Reactor, Timer
     from .._transport import Transport
+    from .._wire.events import Event
     from .._wire.prepared import PreparedMessage
     from .._wire.protocol import Message, WebSocketProtocol
-    from .._wire.reader import Event
     from .pings import SentPing
 
 NEVER = -1  # no inbox is that small

@@ -12,8 +12,8 @@ import trio
 from .._exceptions import InvalidHandshake
 from .._wire.url import join_authority, parse_host
 from .alpn import note_ours
+from .socket_transport import SocketTransport, detach_socket
 from .tls import TLSTransport
-from .transport import SocketTransport, detach_socket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from python_socks.async_.trio import Proxy
 
 from .._exceptions import ProxyError
 from .dial import open_tcp
-from .transport import SocketTransport, detach_socket
+from .socket_transport import SocketTransport, detach_socket
 
 if TYPE_CHECKING:
     import trio

@@ -15,7 +15,8 @@ from .._close import GOING_AWAY, check_close
 from .._exceptions import InvalidHandshake
 from .._net.dial import check_ssl_context
 from .._net.listen import BROKEN_LISTENER, SocketFile, accept_nowait, check_listen_address, listen, loopback_ports
-from .._net.transport import SocketTransport, StreamTransport, prepare_socket
+from .._net.socket_transport import SocketTransport, prepare_socket
+from .._net.stream_transport import StreamTransport
 from .._options import SAME_ORIGIN, Compression, Keepalive, Limits, check_names, defaults_of
 from .._util.nursery import BackgroundNursery
 from .._util.scopes import check_runs_on_trio, no_scope

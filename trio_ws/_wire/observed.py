@@ -14,9 +14,9 @@ from .protocol import WebSocketProtocol
 if TYPE_CHECKING:
     from .._options import Limits
     from .deflate import PerMessageDeflate
+    from .events import Event
     from .prepared import PreparedMessage
     from .protocol import Message
-    from .reader import Event
 
 FIRST_BYTES: Final = 32  # of a payload that are kept
 _MAX_HEAD = 14

@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING, Final
 
 from .._close import NO_STATUS, CloseInfo, close_body, code_name, truncate_reason
 from .._exceptions import LocalProtocolError, RemoteProtocolError
+from .events import Close
 from .frames import FIN, LARGE, RSV1, LargeFrame, Opcode, frame_bytes
 from .masking import new_mask
-from .reader import Close, MessageReader
+from .reader import MessageReader
 from .speedups import write_frame, write_message
 
 if TYPE_CHECKING:
     from .._options import Limits
     from .deflate import PerMessageDeflate
     from .deflater import CompressionInSteps
+    from .events import Event, Start
     from .prepared import PreparedMessage
-    from .reader import Event, Start
 
 
 class State(enum.Enum):

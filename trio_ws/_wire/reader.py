@@ -27,17 +27,11 @@ from __future__ import annotations
 
 import codecs
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._close import (
-    INVALID_DATA,
-    NO_STATUS,
-    POLICY_VIOLATION,
-    CloseInfo,
-    is_sendable,
-)
+from .._close import INVALID_DATA, POLICY_VIOLATION
 from .._exceptions import MessageTooBig, RemoteProtocolError
+from .events import Close, Event, Piece, Start, control_event, decode_text
 from .frames import (
     FIN,
     LENGTH,
@@ -57,45 +51,6 @@ from .speedups import fill, new_buffer, take_deflated, take_message, take_messag
 if TYPE_CHECKING:
     from .._options import Limits
     from .inflater import Inflater
-
-
-@dataclass(frozen=True, slots=True)
-class Ping:
-    """A Ping frame came."""
-
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Pong:
-    """A Pong frame came."""
-
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """A Close frame came; nothing after it counts (RFC 6455 §5.5.1)."""
-
-    info: CloseInfo
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """A message begins that is given in pieces."""
-
-    is_text: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """What has come of the message that is given in pieces; text is cut between characters."""
-
-    data: str | bytes
-    final: bool
-
-
-Event = str | bytes | Ping | Pong | Close | Start | Piece
 
 _BINARY = FIN | Opcode.BINARY
 _CONTROL = 0x8
@@ -331,7 +286,7 @@ class MessageReader:
                 if self._opcode == Opcode.TEXT:
                     self._decode_part(message, final=False)
                 break
-            events.append(message if first == _BINARY else _decode(message))
+            events.append(message if first == _BINARY else decode_text(message))
         return position, budget, room
 
     def _frame(self, position: int, events: list[Event]) -> int:
@@ -361,7 +316,7 @@ class MessageReader:
             payload = data[start : start + length]
             if self._streaming:
                 self._hand_over(events)  # it came before this
-            events.append(_control_event(first & OPCODE, apply_mask(payload, mask) if mask else payload))
+            events.append(control_event(first & OPCODE, apply_mask(payload, mask) if mask else payload))
             return start + length
         self._begin_data_frame(first, length, events)
         self._mask = mask
@@ -530,7 +485,7 @@ class MessageReader:
         elif self._decoder is not None:
             events.append(self._join_texts(self._decoder, payload))
         else:
-            events.append(_decode(payload) if self._opcode == Opcode.TEXT else bytes(payload))
+            events.append(decode_text(payload) if self._opcode == Opcode.TEXT else bytes(payload))
         self._opcode = 0
         self._compressed = False
         self._utf8 = None
@@ -573,25 +528,3 @@ def _long_length(raw: bytes) -> int:
     if length < (LENGTH_16 if len(raw) == 2 else 2**16):
         raise RemoteProtocolError("a length is not in the fewest bytes")  # RFC 6455 §5.2
     return length
-
-
-def _decode(payload: bytes | bytearray) -> str:
-    try:
-        return payload.decode()
-    except UnicodeDecodeError:
-        raise RemoteProtocolError("text is not UTF-8", INVALID_DATA) from None
-
-
-def _control_event(opcode: int, payload: bytes) -> Event:
-    if opcode == Opcode.PING:
-        return Ping(payload)
-    if opcode == Opcode.PONG:
-        return Pong(payload)
-    if not payload:
-        return Close(CloseInfo(NO_STATUS))
-    if len(payload) == 1:
-        raise RemoteProtocolError("a Close frame with one byte")  # RFC 6455 §5.5.1
-    code = int.from_bytes(payload[:2], "big")
-    if not is_sendable(code):
-        raise RemoteProtocolError(f"close code {code} must not be sent")  # RFC 6455 §7.4
-    return Close(CloseInfo(code, _decode(payload[2:])))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .._net.transport import NO_LINGER
+from .._net.socket_transport import NO_LINGER
 from .._wire.observed import FrameScanner
 from ._memory import MemoryStream, Pipe
 

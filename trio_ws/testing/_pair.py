@@ -10,7 +10,7 @@ import trio
 from .._client.agent import Agent
 from .._client.connect import connect_websocket
 from .._exceptions import InvalidHandshake
-from .._net.transport import StreamTransport
+from .._net.stream_transport import StreamTransport
 from .._server.server import wrap_server_stream
 from .._util.nursery import BackgroundNursery
 from ._link import link_stream_pair

@@ -21,7 +21,7 @@ from hyperframe.frame import (
 
 import trio_ws
 from trio_ws import Http2Statistics
-from trio_ws._net.transport import StreamTransport
+from trio_ws._net.stream_transport import StreamTransport
 from trio_ws._server.server import _check_options
 from trio_ws._server.service import Service
 

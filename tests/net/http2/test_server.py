@@ -13,8 +13,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_ws
 from trio_ws import Agent, HTTPRequest, HTTPResponse, Keepalive, open_websocket, serve_websocket
+from trio_ws._net.socket_transport import SocketTransport, detach_socket
+from trio_ws._net.stream_transport import StreamTransport
 from trio_ws._net.tls import TLSTransport
-from trio_ws._net.transport import SocketTransport, StreamTransport, detach_socket
 from trio_ws._server.server import _check_options
 from trio_ws._server.service import Service
 
