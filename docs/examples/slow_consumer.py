@@ -11,11 +11,12 @@ from trio_ws.testing import memory_websocket_pair
 async def main() -> None:
     limits = trio_ws.Limits(receive_buffer=100_000, send_buffer=50_000)
     async with memory_websocket_pair(compression=None, limits=limits) as (client, server):
-        sent = 0
-        with trio.move_on_after(0.1):
-            while True:
+        sent, waiting = 0, False
+        while not waiting:
+            with trio.move_on_after(1) as scope:
                 await client.send(bytes(1000))
                 sent += 1
+            waiting = scope.cancelled_caught
         print("the sender waits:", client.buffered_amount >= 50_000)
         print("the receiver keeps:", server.statistics().receive_buffer // 1064, "messages")
         for _ in range(sent):
