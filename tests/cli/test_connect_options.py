@@ -13,6 +13,7 @@ import trustme
 
 from trio_ws import FrameInfo, WebSocket, WebSocketRequest, serve_websocket
 from trio_ws._cli.certificates import make_authority, throwaway_context
+from trio_ws._cli.console import Console
 from trio_ws._cli.running import Failure
 from trio_ws._cli.trace import Trace
 from trio_ws.testing import memory_websocket_pair
@@ -327,6 +328,25 @@ async def test_verbose_tells_no_address_of_a_unix_socket(
     errors = capfd.readouterr().err
     assert errors.startswith("> HTTP/1.1 GET ws://h/\n")
     assert "* connected" not in errors
+
+
+async def test_verbose_tells_the_end_before_the_program_ends(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[bytes] = []
+
+    async def write_slowly(console: Console, descriptor: int, data: bytes) -> None:
+        for _ in range(50):
+            await trio.lowlevel.checkpoint()
+        written.append(data)
+
+    monkeypatch.setattr(Console, "_write", write_slowly)
+    url = await start_server(nursery, echo)
+    assert await run_command("connect", url, "-v", "-x", "/close 4001 bye") == 0
+    *_, sent, received, ended, closed = b"".join(written).decode().splitlines()
+    assert (sent, received) == ("> CLOSE fin masked 5 bytes b'\\x0f\\xa1bye'", "< CLOSE fin 5 bytes b'\\x0f\\xa1bye'")
+    assert ended == "* ended with 4001 (private use) 'bye', cleanly"
+    assert closed == "closed: 4001 (private use) 'bye'"
 
 
 async def test_what_is_too_much_to_tell_is_counted() -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import trio
+
 from .. import HandshakeRejected, Keepalive, is_transient, open_websocket, reconnecting
 from .._util.nursery import BackgroundNursery
 from .arguments import add_command, seconds
@@ -202,12 +204,13 @@ class _Command:
         self._console = Console(reads=not options.execute, history=history_path() if options.history else None)
         self._explained = False
         self._trace = Trace() if options.verbose else None
+        self._telling = trio.Lock()
 
     async def run(self) -> int:
         async with make_agent(self._options) as agent, BackgroundNursery() as nursery:
             if self._trace is not None:
                 nursery.start_soon(self._keep_telling, self._trace)
-            self._session = Session(nursery, self._console, self._options, Screen(sys.stdout))
+            self._session = Session(nursery, self._console, self._options, Screen(sys.stdout), self._tell_trace)
             connect = partial(self._connect, agent)
             status = await (self._connect_again_and_again(connect) if self._options.reconnect else connect())
             await self._tell_trace()
@@ -279,6 +282,7 @@ class _Command:
             await self._tell_trace()
 
     async def _tell_trace(self) -> None:
-        """Tell what has been traced so far."""
-        if self._trace is not None and (lines := self._trace.take()):
-            await self._console.tell(*lines)
+        """Tell what has been traced so far, and wait until that is told which another task has taken."""
+        async with self._telling:
+            if self._trace is not None and (lines := self._trace.take()):
+                await self._console.tell(*lines)

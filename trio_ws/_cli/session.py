@@ -28,7 +28,7 @@ from .running import FAILED, FINE, WRONG_USAGE
 from .terminal import Screen, escape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from .. import CloseInfo, WebSocket
     from .connect import ConnectOptions
@@ -51,6 +51,7 @@ class Session:
         console: where lines come from and messages go to.
         options: the arguments of the command.
         screen: knows whether standard output has colours.
+        tell_trace: tells what --verbose has not told yet.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class Session:
         console: Console,
         options: ConnectOptions,
         screen: Screen,
+        tell_trace: Callable[[], Awaitable[None]],
     ) -> None:
         self._nursery = nursery
         self._begun = False
         self._console = console
         self._options = options
+        self._tell_trace = tell_trace
         self._to_terminal = os.isatty(STDOUT)
         self._display = display.TerminalDisplay(screen) if self._to_terminal and not options.plain else display.plain
         default_wait = 0.0 if console.typed else _PIPE_WAIT
@@ -112,6 +115,7 @@ class Session:
             await self._console.end_prompt()
         await websocket.aclose(*self._closing)
         info = await websocket.wait_closed()
+        await self._tell_trace()
         await self._console.tell(_describe_end(info, self._closed))
         if lost is not None and is_transient(lost):
             raise lost
