@@ -105,7 +105,7 @@ ERRORS = {
 def test_the_errors_are_what_the_page_says() -> None:
     told = {
         error: (also.strip().strip("`"), again.startswith("yes"))
-        for error, also, _, _, again in rows("topics/errors.md", "Which comes when, and what to do")
+        for error, again, _, _, also in rows("topics/errors.md", "Which comes when, and what to do")
     }
     assert told.keys() == ERRORS.keys()
     for name, (also, again) in told.items():
