@@ -25,6 +25,8 @@ highlight_language = "python3"
 html_theme = "furo"
 html_title = "trio_ws"
 
+copybutton_exclude = ".linenos, .gp, .go"  # a command without its prompt, and without what it prints
+
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 
