@@ -31,7 +31,7 @@ FILES = {
 # Only our own script runs, whatever people write; and no other site shows the page in a frame.
 SECURITY = {
     "Content-Security-Policy": "default-src 'none'; connect-src 'self'; script-src 'self'; style-src 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",  # data: is the empty icon
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
