@@ -22,4 +22,7 @@ async def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, int(sys.argv[1]))
+    try:
+        trio.run(main, int(sys.argv[1]))
+    except* KeyboardInterrupt:
+        pass

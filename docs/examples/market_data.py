@@ -64,4 +64,7 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1])
+    try:
+        trio.run(main, sys.argv[1])
+    except* KeyboardInterrupt:
+        pass

@@ -21,4 +21,7 @@ async def listen(url: str) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(listen, sys.argv[1])
+    try:
+        trio.run(listen, sys.argv[1])
+    except* KeyboardInterrupt:
+        pass

@@ -102,6 +102,26 @@ def test_a_file_is_hashed_while_it_comes(tmp_path: Path) -> None:
     assert run("send_file.py", str(path)).strip() == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+SERVERS = [
+    "chat_server.py",
+    "deployed_server.py",
+    "echo_server.py",
+    "feed.py",
+    "one_port.py",
+    "probes.py",
+    "prometheus_metrics.py",
+    "rate_limit.py",
+    "ticker.py",
+]
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_ctrl_c_ends_a_server_without_a_traceback(name: str) -> None:
+    with serving(name) as (_, process):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT) == 0  # a traceback goes with another status
+
+
 async def test_the_ticker_ticks_for_everyone() -> None:
     with serving("ticker.py") as (url, _), trio.fail_after(TIMEOUT):
         async with trio_ws.open_websocket(url) as one, trio_ws.open_websocket(url) as two:
