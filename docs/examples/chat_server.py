@@ -23,9 +23,9 @@ async def chat(request: trio_ws.WebSocketRequest) -> None:
 
 async def main(port: int) -> None:
     async with trio.open_nursery() as nursery:
-        server: trio_ws.WebSocketServer = await nursery.start(trio_ws.serve_websocket, chat, "127.0.0.1", port)
-        print(f"ws://127.0.0.1:{server.port}/room", flush=True)
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            server: trio_ws.WebSocketServer = await nursery.start(trio_ws.serve_websocket, chat, "127.0.0.1", port)
+            print(f"ws://127.0.0.1:{server.port}/room", flush=True)
             async for _ in signals:
                 # Everyone gets Close 1001, and time to answer it.
                 await server.aclose()
