@@ -13,6 +13,7 @@ import trio_ws
 async def explain(url: str) -> str:
     try:
         async with trio_ws.open_websocket(url, connect_timeout=5) as ws:
+            await ws.send("hello")
             return f"the server says {await ws.receive()!r}"
     except trio_ws.InvalidURL as error:
         return f"this is no URL of a WebSocket: {error}"

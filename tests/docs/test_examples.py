@@ -139,6 +139,8 @@ async def test_the_feed_ends_with_its_client() -> None:
 
 
 def test_a_person_is_told_why_there_is_no_connection() -> None:
+    with serving("echo_server.py") as (url, _):
+        assert run("handle_errors.py", url) == "the server says 'hello'\n"
     assert run("handle_errors.py", "ftp://127.0.0.1/").startswith("this is no URL of a WebSocket: ")
     assert run("handle_errors.py", "ws://127.0.0.1:1/") == "nobody answers there\n"
 
