@@ -342,11 +342,11 @@ async def test_a_server_that_closes_says_1001_to_all_and_is_not_held_up_by_a_mut
                 raise NotImplementedError
 
     async def client(url: str) -> None:
-        async with trio_ws.open_websocket(url) as websocket:
+        async with trio_ws.open_websocket(url, connect_timeout=60) as websocket:
             codes.append((await websocket.wait_closed()).code)
 
     serve = partial(trio_ws.serve_websocket, handler, LOCALHOST, 0, close_timeout=0.5)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with trio.open_nursery() as clients, serving(serve) as server:
             for _ in range(200):
                 clients.start_soon(client, f"ws://{LOCALHOST}:{server.port}/")
