@@ -13,6 +13,7 @@ async def handler(websocket: ServerConnection) -> None:
     async for message in websocket:
         if message == "bye":
             await websocket.close(4000, "as you wish")
+            return  # the loop would raise, and the error would be logged
         else:
             await websocket.send(message)
 
