@@ -250,6 +250,8 @@ class FarPeer:
             else:
                 self.connection_credit += frame.window_increment
             self._more.set()
+        elif "ACK" in frame.flags:
+            pass
         elif isinstance(frame, SettingsFrame) and self._answers_settings:
             await self._write(SettingsFrame(0, flags=["ACK"]))
         elif isinstance(frame, PingFrame):
@@ -305,6 +307,40 @@ async def test_what_waits_is_bounded_when_the_application_stops(receive_buffer: 
                 await far.send(16 * MEBIBYTE)
             assert far.sent - taken <= 2 * receive_buffer
             assert far.sent - taken >= receive_buffer
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("frame", [PingFrame(0, bytes(8)), SettingsFrame(0)], ids=["PING", "SETTINGS"])
+async def test_what_the_peer_asks_measures_no_round_trip(frame: Frame, autojump_clock: MockClock) -> None:
+    async with raw_client(taking(itertools.repeat(True))) as peer:
+        await peer.open(1)
+        near = FarPeer(peer, 0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(near.listen)
+            await near.send(64 * KIBIBYTE)
+            await trio.sleep(0.5)
+            await peer.send(frame)  # half a second after the last question that was asked of it
+            await near.send(MEBIBYTE)
+            assert near.credit <= 64 * KIBIBYTE
+            nursery.cancel_scope.cancel()
+
+
+async def test_small_messages_on_a_window_that_has_grown_are_no_attack(autojump_clock: MockClock) -> None:
+    messages = 4 * MEBIBYTE // FRAME
+    go_on = itertools.chain(itertools.repeat(True, messages - 1), [False])
+    async with raw_client(taking(go_on), limits=Limits(receive_buffer=2**17, h2_small_data=2**12)) as peer:
+        await peer.open(1)
+        far = FarPeer(peer, 0.05)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(far.listen)
+            await trio.sleep(0.05)
+            await far.send(4 * MEBIBYTE)
+            with trio.move_on_after(10):  # as much as is taken; what comes now waits
+                await far.send(2**17)
+            await peer.send(DataFrame(1, b"\x82\x81\0\0\0\0x").serialize() * 100)
+            await trio.sleep(1)
+            assert peer.counts.small_data_frames == 100
+            assert peer.counts.limits_passed == {}
             nursery.cancel_scope.cancel()
 
 
