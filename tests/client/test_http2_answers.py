@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from hyperframe.frame import Frame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame, SettingsFrame
+from hyperframe.frame import (
+    DataFrame,
+    Frame,
+    GoAwayFrame,
+    HeadersFrame,
+    PingFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_ws
-from trio_ws import Agent, HandshakeRejected, InvalidHandshake, open_websocket
+from trio_ws import Agent, HandshakeRejected, InvalidHandshake, Limits, open_websocket
 from trio_ws._net.stream_transport import StreamTransport
 
 from ..net.http2.raw_http2 import Fields, RawHttp2
@@ -228,6 +237,23 @@ async def test_an_answer_that_accepts_and_ends_is_no_websocket(autojump_clock: M
         assert agent.statistics().connections_open == 1
 
 
+@pytest.mark.parametrize("interim", [[], [[(":status", "103")]]], ids=["nothing", "an interim answer"])
+async def test_data_before_the_answer_costs_its_stream(interim: list[Fields], autojump_clock: MockClock) -> None:
+    async def serve(server: Server) -> None:
+        stream_id = await server.request()
+        await server.send(*[server.headers(stream_id, block) for block in interim], DataFrame(stream_id, b"too early"))
+        await server.respond(OK)
+        await server.listen()
+
+    async with raw_agent(serve) as agent:
+        with pytest.raises(InvalidHandshake, match="DATA before the answer"):
+            async with open_plain(URL, dispatcher=agent):
+                pass
+        async with open_plain(URL, dispatcher=agent):
+            assert (trio.current_time(), len(agent.servers)) == (0, 1)
+        assert agent.servers[0].resets()[0] == PROTOCOL_ERROR
+
+
 async def test_headers_that_do_not_decompress_end_the_connection(autojump_clock: MockClock) -> None:
     async def serve(server: Server) -> None:
         stream_id = await server.request()
@@ -264,6 +290,44 @@ async def test_malformed_answers_without_end_end_the_connection_and_raise_nothin
                 async with open_plain(URL, dispatcher=agent):
                     pass
         assert len(agent.servers) == 2
+        assert agent.statistics().limits_passed == {"h2_reset_burst": 1}
+
+
+async def test_a_server_that_resets_without_end_what_it_was_asked_ends_the_connection(
+    autojump_clock: MockClock,
+) -> None:
+    async def serve(server: Server) -> None:
+        with suppress(AssertionError, trio.BrokenResourceError):  # the client has left
+            while True:
+                await server.send(RstStreamFrame(await server.request(), CANCEL))
+
+    async with raw_agent(serve) as agent:
+        for _ in range(150):
+            with pytest.raises(InvalidHandshake, match="reset"):
+                async with open_plain(URL, dispatcher=agent):
+                    pass
+        assert len(agent.servers) == 2
+        assert agent.statistics().resets == 150
+        assert agent.statistics().limits_passed == {"h2_reset_burst": 1}
+
+
+async def test_a_server_that_resets_websockets_long_after_it_opened_them_is_counted_too(
+    autojump_clock: MockClock,
+) -> None:
+    async def serve(server: Server) -> None:
+        for _ in range(3):
+            stream_id = await server.request()
+            await server.send(server.headers(stream_id, OK))
+            await trio.sleep(60)
+            await server.send(RstStreamFrame(stream_id, CANCEL))
+        await server.listen()
+
+    limits = Limits(h2_reset_burst=2, h2_reset_rate=0)
+    async with raw_agent(serve) as agent:
+        for _ in range(3):
+            async with open_plain(URL, dispatcher=agent, limits=limits) as websocket:
+                await websocket.wait_closed()
+        assert len(agent.servers) == 1
         assert agent.statistics().limits_passed == {"h2_reset_burst": 1}
 
 
@@ -370,6 +434,37 @@ async def test_a_refusal_whose_body_does_not_end_keeps_its_status(
         await wait_all_tasks_blocked()
         assert agent.servers[0].resets() == [CANCEL]
         assert agent.statistics().connections_open == 1
+
+
+@pytest.mark.parametrize("most", [0, 2, 3])
+async def test_no_more_of_a_refusals_body_is_waited_for_than_is_wanted(most: int, autojump_clock: MockClock) -> None:
+    async def serve(server: Server) -> None:
+        stream_id = await server.request()
+        await server.send(server.headers(stream_id, [(":status", "403")]), DataFrame(stream_id, b"123"))
+        await server.listen()
+
+    async with raw_agent(serve) as agent:
+        with pytest.raises(HandshakeRejected) as caught:
+            async with open_plain(URL, dispatcher=agent, limits=Limits(max_body_size=most)):
+                pass
+        assert (caught.value.body, trio.current_time()) == (b"123"[:most], 0)
+
+
+async def test_a_body_that_is_larger_than_the_window_is_read_whole(autojump_clock: MockClock) -> None:
+    async def serve(server: Server) -> None:
+        stream_id = await server.request()
+        frame = DataFrame(stream_id, bytes(2**14))
+        await server.send(server.headers(stream_id, [(":status", "403")]), *[frame] * 4)
+        await server.expect(WindowUpdateFrame, stream_id)
+        await server.data(stream_id, b"the end", "END_STREAM")
+        await server.listen()
+
+    async with raw_agent(serve) as agent:
+        with pytest.raises(HandshakeRejected) as caught:
+            async with open_plain(URL, dispatcher=agent, limits=Limits(max_body_size=2**17)):
+                pass
+        assert caught.value.body == bytes(2**16) + b"the end"
+        assert trio.current_time() == 0
 
 
 async def test_the_body_of_a_redirect_is_not_waited_for(autojump_clock: MockClock) -> None:
