@@ -340,9 +340,15 @@ async def test_a_server_that_speaks_no_http2_where_it_must_is_an_invalid_handsha
                     pass
 
 
-async def test_a_connection_that_breaks_while_it_begins_is_an_os_error() -> None:
+@pytest.mark.parametrize("begun", [False, True], ids=["while it begins", "before the answer"])
+async def test_a_connection_that_breaks_is_an_os_error(begun: bool) -> None:
     async def hang_up(stream: trio.SocketStream) -> None:
-        await stream.receive_some()
+        if begun:
+            peer = RawHttp2(stream)
+            await begin(peer)
+            await peer.expect(HeadersFrame)
+        else:
+            await stream.receive_some()
         stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         await stream.aclose()
 
@@ -382,6 +388,15 @@ async def test_any_2xx_accepts(status: str, autojump_clock: MockClock) -> None:
         assert websocket.response_headers["x"] == "y"
         assert websocket.request_headers["Host"] == "test.example"
         assert is_key(websocket.request_headers["sec-websocket-key"])
+
+
+@pytest.mark.parametrize("status", [300, 304, 404, 599])
+async def test_no_other_status_accepts(status: int, autojump_clock: MockClock) -> None:
+    async with raw_agent(partial(answer_with, fields=[{":status": str(status)}], ended=False)) as agent:
+        with pytest.raises(HandshakeRejected) as caught:
+            async with open_plain(URL, dispatcher=agent):
+                pass
+        assert caught.value.status == status
 
 
 async def test_any_other_answer_is_a_rejection_with_its_body(autojump_clock: MockClock) -> None:
