@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame, RstStreamFrame, SettingsFrame
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 import trio_ws
 from trio_ws import Agent, HTTPRequest, HTTPResponse, Keepalive, open_websocket, serve_websocket
@@ -121,6 +121,26 @@ async def test_a_handler_may_reject(autojump_clock: MockClock) -> None:
         answer = await peer.answer(1)
         assert answer == {":status": "404", "content-length": "4"}
         assert await body_of(peer, 1) == b"gone"
+
+
+async def test_a_rejected_stream_is_gone_though_its_handler_runs_on(autojump_clock: MockClock) -> None:
+    rejected = trio.Event()
+
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        with assert_checkpoints():
+            await request.reject(404)
+        rejected.set()
+        await trio.sleep_forever()
+
+    async with raw_client(handler) as peer:
+        await peer.connect(1)
+        assert await peer.status(1) == "404"
+        end = await peer.expect(DataFrame, 1)
+        assert (end.data, set(end.flags)) == (b"", {"END_STREAM"})
+        assert await peer.reset_code(1) == 0
+        assert peer.counts.streams_open == 0
+        await wait_all_tasks_blocked()
+        assert rejected.is_set()
 
 
 @pytest.mark.parametrize(("option", "named"), [({}, f"trio_ws/{trio_ws.__version__}"), ({"server_header": None}, "")])
