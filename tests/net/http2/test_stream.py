@@ -221,6 +221,81 @@ def test_what_is_held_stays_while_reading_is_paused_again() -> None:
     assert told.log == ["end to come", b"held", "end"]
 
 
+def test_what_is_held_is_told_when_reading_goes_on_and_no_end_with_it() -> None:
+    stream, _ = make()
+    told = Told()
+    stream.start(told, cast("Reactor", told))
+    stream.pause_reading()
+    stream.arrive(b"held", 4, 0)
+    stream.resume_reading()
+    told.take_steps()
+    assert told.log == [b"held"]
+    stream.arrive(b"more", 4, 0)
+    stream.finish()
+    assert told.log == [b"held", b"more", "end"]
+
+
+def test_what_came_before_the_start_is_told_after_it() -> None:
+    for ended in (False, True):
+        stream, _ = make()
+        stream.arrive(b"early", 5, 0, ended=ended)
+        told = Told()
+        stream.start(told, cast("Reactor", told))
+        assert told.log == []
+        told.take_steps()
+        assert told.log == [b"early", "end"][: 1 + ended]
+
+
+def test_nobody_is_told_of_anything_after_an_abort() -> None:
+    stream, _ = make()
+    told = Told()
+    stream.start(told, cast("Reactor", told))
+    stream.pause_reading()
+    stream.arrive(b"held", 4, 0, ended=True)
+    assert told.log == ["end to come"]
+    stream.resume_reading()
+    stream.abort()
+    stream.resume_reading()
+    assert len(told.steps) == 1
+    told.take_steps()
+    stream.arrive(b"late", 4, 0)
+    stream.fail(StreamReset(8, "late"))
+    assert (told.log, told.steps) == (["end to come"], [])
+
+
+@pytest.mark.parametrize(
+    ("window", "takes", "blocked", "congested"),
+    [
+        (2, True, False, False),
+        (1, True, False, False),
+        (0, True, False, True),
+        (-1, True, False, True),
+        (1, False, False, True),
+        (1, True, True, True),
+    ],
+)
+def test_a_stream_is_congested_if_what_it_writes_would_wait(
+    window: int, takes: bool, blocked: bool, congested: bool
+) -> None:
+    stream, recorder = make()
+    recorder.takes, recorder.blocked = takes, blocked
+    stream.write(b"x")
+    stream.send_window = window
+    assert stream.congested is congested
+
+
+def test_what_is_written_does_not_overtake_what_waits() -> None:
+    stream, recorder = make()
+    recorder.takes = False
+    stream.write(b"first, ")
+    recorder.takes = True
+    stream.write(b"second")
+    assert recorder.log == ["queue", "queue"]
+    assert stream.take(100) == b"first, second"
+    stream.write(b"third")
+    assert recorder.log == ["queue", "queue", b"third"]
+
+
 async def test_the_window_is_given_back_by_halves() -> None:
     stream, recorder = make()
     stream.give_back()
@@ -249,6 +324,16 @@ async def test_what_waits_for_the_application_is_not_given_back() -> None:
     assert stream.receive_window.available == 60
 
 
+def test_what_small_frames_cost_is_refunded_once() -> None:
+    stream, recorder = make()
+    for size in (1, 2):
+        stream.arrive(bytes(size), size, 256 - size)
+        assert stream.read() == bytes(size)
+    stream.arrive(bytes(3), 3, 253)
+    stream.abort()
+    assert recorder.log == [("refund", 255), ("refund", 254), "drop", ("refund", 253)]
+
+
 async def test_small_frames_that_wait_are_one_object() -> None:
     stream, _ = make()
     for size in (20, 1, 2, 3):
@@ -259,15 +344,16 @@ async def test_small_frames_that_wait_are_one_object() -> None:
 
 
 async def test_what_has_come_is_read_after_a_reset_and_its_reason_is_told() -> None:
-    stream, _ = make()
+    stream, recorder = make()
     stream.arrive(b"last words", 10, 0)
     stream.was_reset(0x1234)
     assert stream.read() == b"last words"
     assert stream.read() == b""
     assert str(stream.error) == "the peer reset the stream: 0x1234"
     stream.write(b"dropped")
+    stream.write_last(b"dropped")
     stream.write_eof()
-    assert stream.unsent == 0
+    assert (stream.unsent, recorder.log) == (0, [])
 
 
 async def test_a_reset_after_both_ends_is_no_error() -> None:
