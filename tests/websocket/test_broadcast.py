@@ -121,6 +121,17 @@ async def test_slow_ones_are_closed(autojump_clock: MockClock) -> None:
             await slow.send("late")
 
 
+async def test_a_loss_is_noticed_while_a_full_buffer_pauses_reading(autojump_clock: MockClock) -> None:
+    async with two_sides(limits=Limits(receive_buffer=300)) as (client, server):
+        await client.send(bytes(300))
+        await wait_all_tasks_blocked()
+        assert server.statistics().backpressured
+        transport_of(server).error = ConnectionResetError("gone")
+        assert broadcast([server], "into the void").sent == [server]
+        assert broadcast([server], "nor this").gone == [server]
+        assert await server.wait_closed() == CloseInfo(1006)
+
+
 async def test_it_does_not_wait_behind_those_who_wait(autojump_clock: MockClock) -> None:
     async with two_sides(limits=Limits(send_buffer=10)) as (client, server), trio.open_nursery() as nursery:
         transport_of(server).room = 0

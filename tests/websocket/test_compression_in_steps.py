@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
+from hashlib import sha256
 
 import pytest
 import trio
@@ -11,10 +13,13 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.websocket.test_broadcast import transport_of
 from tests.websocket.test_message_streams import compressed_sides
-from trio_ws import ConnectionClosedLocally, Limits, WebSocket, WebSocketStream, broadcast
+from trio_ws import CloseInfo, ConnectionClosedLocally, Limits, ReadyState, WebSocket, WebSocketStream, broadcast
 from trio_ws._wire.deflater import STEP
+from trio_ws._wire.frames import LARGE
 
 LINES = "".join(f"line {number} of very many, and {number * number} is its square\n" for number in range(40_000))
+NOISE = os.urandom(200_000)
+BARELY = b"".join(digest.hexdigest().encode() for digest in map(sha256, map(bytes, range(4)))) + NOISE  # not smaller
 NO_LIMIT = Limits(max_message_size=None, receive_buffer=None, send_buffer=None)
 
 
@@ -54,7 +59,30 @@ async def test_others_get_their_turns_while_a_long_message_is_compressed(
         assert turns.count - before >= len(LINES) // (STEP if kind is str else 2 * STEP) - 2
         turns.scope.cancel()
         assert server.statistics().bytes_sent < len(LINES) / 3
+        assert server.statistics().messages_sent == 1
         assert await client.receive() == (LINES if kind is str else LINES.encode())
+
+
+async def test_without_waiting_it_is_compressed_in_one_step(autojump_clock: MockClock) -> None:
+    async with compressed_sides(limits=NO_LIMIT) as (client, server):
+        server.send_nowait(LINES)
+        assert server.statistics().bytes_sent < len(LINES) / 3
+        assert await client.receive() == LINES
+
+
+@pytest.mark.parametrize("as_view", [False, True])
+@pytest.mark.parametrize("content", [LINES.encode(), NOISE, BARELY], ids=["smaller", "noise", "barely"])
+async def test_a_message_may_be_changed_once_it_was_sent(
+    as_view: bool, content: bytes, autojump_clock: MockClock
+) -> None:
+    async with compressed_sides(limits=NO_LIMIT) as (client, server):
+        transport_of(server).room = 0
+        await server.send("before")
+        buffer = bytearray(content)
+        await server.send(memoryview(buffer) if as_view else buffer)
+        buffer[:] = bytes(len(content))
+        transport_of(server).make_room(math.inf)
+        assert [await client.receive() for _ in range(2)] == ["before", content]
 
 
 async def test_a_channel_of_a_stream_sends_so_too(autojump_clock: MockClock) -> None:
@@ -85,6 +113,18 @@ async def test_a_long_message_that_is_cancelled_was_not_sent(autojump_clock: Moc
             assert (now.bytes_sent, now.messages_sent) == (sent.bytes_sent, sent.messages_sent)
             await server.send(LINES[:4000])
             assert [await client.receive() for _ in range(2)] == [LINES[:3000], LINES[:4000]]
+
+
+async def test_a_broadcast_after_a_long_message_that_was_cancelled_is_compressed(autojump_clock: MockClock) -> None:
+    async with compressed_sides(limits=NO_LIMIT) as (client, server):
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                nursery.start_soon(cancel_after, scope, 3)
+                await server.send(LINES)
+        assert scope.cancelled_caught
+        assert broadcast([server], LINES[:3000]).sent == [server]
+        assert server.statistics().bytes_sent < 1500
+        assert await client.receive() == LINES[:3000]
 
 
 async def test_others_wait_in_line_and_pings_do_not(autojump_clock: MockClock) -> None:
@@ -128,26 +168,39 @@ async def test_closing_ends_what_is_being_compressed(autojump_clock: MockClock) 
             await client.receive()
 
 
-async def test_nothing_is_compressed_on_a_closed_connection(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("message", [LINES, bytes(LARGE)], ids=["many steps", "one step"])
+async def test_nothing_is_sent_on_a_closed_connection(message: str | bytes, autojump_clock: MockClock) -> None:
     async with compressed_sides(limits=NO_LIMIT) as (_, server):
         server._connection.abandon()
         await wait_all_tasks_blocked()
+        before = server.statistics()
         with pytest.raises(ConnectionClosedLocally):
-            await server.send(LINES)
+            await server.send(message)
+        assert server.statistics() == before
+
+
+async def test_a_loss_is_noticed_by_sending_while_a_full_buffer_pauses_reading(autojump_clock: MockClock) -> None:
+    async with compressed_sides(limits=Limits(receive_buffer=300, send_buffer=None)) as (client, server):
+        await client.send(bytes(300))
+        await wait_all_tasks_blocked()
+        assert server.statistics().backpressured
+        transport_of(server).error = ConnectionResetError("gone")
+        await server.send(LINES)
+        assert server.ready_state is ReadyState.CLOSED
+        assert await server.wait_closed() == CloseInfo(1006)
 
 
 @pytest.mark.parametrize("send", [WebSocket.send_nowait, WebSocket.send])
 async def test_what_does_not_become_smaller_is_not_copied(
     send: Callable[[WebSocket, bytes], object], autojump_clock: MockClock
 ) -> None:
-    noise = os.urandom(200_000)
     async with compressed_sides(limits=NO_LIMIT) as (client, server):
         if send is WebSocket.send:
-            await server.send(noise)
+            await server.send(NOISE)
         else:
-            server.send_nowait(noise)
-        assert server.statistics().bytes_sent == len(noise) + 10
-        assert await client.receive() == noise
+            server.send_nowait(NOISE)
+        assert server.statistics().bytes_sent == len(NOISE) + 10
+        assert await client.receive() == NOISE
 
 
 async def test_a_lone_surrogate_far_behind_is_told_and_nothing_is_sent(autojump_clock: MockClock) -> None:
