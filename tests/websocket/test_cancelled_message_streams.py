@@ -12,8 +12,16 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.connection.sides import one_side
-from trio_ws import ConnectionClosedError, ConnectionClosedOK, Limits, MessageTooBig, WebSocket
-from trio_ws._wire.events import Pong
+from trio_ws import (
+    ConnectionClosedError,
+    ConnectionClosedLocally,
+    ConnectionClosedOK,
+    Limits,
+    MessageTooBig,
+    WebSocket,
+    WebSocketStream,
+)
+from trio_ws._connection.connection import FRAMES_AT_ONCE
 from trio_ws._wire.frames import Opcode, frame_bytes
 
 TEXT = "aé€😀" * 30
@@ -114,34 +122,86 @@ async def test_the_next_call_gets_a_message_that_had_begun(
         assert websocket.statistics().receive_buffer == 0
 
 
-async def test_a_receiver_that_waits_already_gets_the_message(autojump_clock: MockClock) -> None:
-    for wire in (fragment(b"whole", opcode=Opcode.BINARY, fin=True), fragment(b"who", opcode=Opcode.BINARY)):
-        async with one_side() as (websocket, peer), trio.open_nursery() as nursery:
+@pytest.mark.parametrize("wire", [[b"whole"], [b"who", b"le"]], ids=["whole", "begun"])
+async def test_a_receiver_that_waits_already_gets_the_message(wire: list[bytes], autojump_clock: MockClock) -> None:
+    """Also if it is larger than the receive buffer."""
+    async with one_side(limits=Limits(receive_buffer=1)) as (websocket, peer), trio.open_nursery() as nursery:
+        got: list[object] = []
+        scope = trio.CancelScope()
+
+        async def receive() -> None:
+            got.append(await websocket.receive())
+
+        async def ask() -> None:
+            with scope:
+                got.append(await receive_pieces(websocket))
+                got.append(await receive_pieces(websocket))
+
+        nursery.start_soon(websocket.wait_closed)
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        peer.send("before")
+        await wait_all_tasks_blocked()
+        nursery.start_soon(receive)
+        await wait_all_tasks_blocked()
+        scope.cancel()
+        peer.transport.write(fragment(wire[0], opcode=Opcode.BINARY, fin=len(wire) == 1))
+        websocket._connection.read_now()
+        await wait_all_tasks_blocked()
+        for piece in wire[1:]:
+            peer.transport.write(fragment(piece, fin=True))
+            await wait_all_tasks_blocked()
+        assert got == ["before", b"whole"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_after_one_that_was_cancelled_messages_are_received_whole(autojump_clock: MockClock) -> None:
+    """The limits of a whole message hold again, and not those of pieces."""
+    async with one_side(limits=Limits(receive_buffer=100, max_message_size=1000)) as (websocket, peer):
+        with trio.move_on_after(1):
+            await receive_pieces(websocket)
+        async with trio.open_nursery() as nursery:
             got: list[object] = []
 
-            async def receive(websocket: WebSocket = websocket, got: list[object] = got) -> None:
+            async def receive() -> None:
                 got.append(await websocket.receive())
 
-            scope = trio.CancelScope()
-
-            async def ask(websocket: WebSocket = websocket, scope: trio.CancelScope = scope) -> None:
-                with scope:
-                    await receive_pieces(websocket)
-
-            nursery.start_soon(websocket.wait_closed)
-            await wait_all_tasks_blocked()
-            nursery.start_soon(ask)
-            await wait_all_tasks_blocked()
             nursery.start_soon(receive)
             await wait_all_tasks_blocked()
-            scope.cancel()
-            peer.transport.write(wire)
-            websocket._connection.read_now()
-            await wait_all_tasks_blocked()
-            peer.transport.write(fragment(b"le", fin=True))
-            await wait_all_tasks_blocked()
-            assert got == [b"whole"]
+            peer.transport.write(fragment(bytes(400), opcode=Opcode.BINARY))
+            await trio.sleep(1)
+            peer.transport.write(fragment(bytes(400), fin=True))
+            await trio.sleep(1)
+            assert got == [bytes(800)]
             nursery.cancel_scope.cancel()
+        peer.send(bytes(1001))
+        with pytest.raises(ConnectionClosedError) as caught:
+            await websocket.receive()
+        assert isinstance(caught.value.__cause__, MessageTooBig)
+
+
+async def test_a_message_whose_end_is_here_already_goes_to_who_takes_its_pieces(autojump_clock: MockClock) -> None:
+    """And not to a receiver that has waited for longer."""
+    async with one_side() as (websocket, peer), trio.open_nursery() as nursery:
+        connection, got = websocket._connection, list[object]()
+
+        async def receive() -> None:
+            got.append(await websocket.receive())
+
+        nursery.start_soon(receive)
+        await wait_all_tasks_blocked()
+        rest = [fragment(b"x")] * (FRAMES_AT_ONCE - 1) + [fragment(b"!", fin=True)]
+        connection.data_received(b"".join([fragment(b"x", opcode=Opcode.BINARY), *rest]))
+        start = connection.protocol.stream_next()
+        assert start is not None
+        connection.begin_in_pieces(start)
+        assert connection.has_message
+        assert connection.assembler.asking == 0
+        assert connection.take() == b"x" * FRAMES_AT_ONCE + b"!"
+        peer.send("next")
+        await wait_all_tasks_blocked()
+        assert got == ["next"]
+        nursery.cancel_scope.cancel()
 
 
 @every_next_call
@@ -203,6 +263,16 @@ async def test_a_message_without_a_limit_stays_without_one_for_who_takes_its_pie
                 with pytest.raises(ConnectionClosedError) as caught:
                     await receive(websocket)
                 assert isinstance(caught.value.__cause__, MessageTooBig)
+
+
+async def test_a_message_without_a_limit_fails_a_receiver_after_a_half_close_too(autojump_clock: MockClock) -> None:
+    async with one_side(limits=Limits(max_message_size=100)) as (websocket, peer):
+        start = fragment(bytes(101), opcode=Opcode.BINARY)
+        await cancel_as_it_comes(websocket, lambda: peer.transport.write(start))
+        await WebSocketStream(websocket).writable.aclose()
+        with pytest.raises(ConnectionClosedLocally):
+            await websocket.receive()
+        assert trio.current_time() == 0
 
 
 @every_next_call

@@ -15,7 +15,7 @@ from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 import trio_ws
 from tests.connection.memory import transport_pair
 from tests.connection.sides import Peer, end_of, one_side, two_sides
-from trio_ws import CloseInfo, Compression, Limits, ReadyState, WebSocket
+from trio_ws import CloseInfo, Compression, IncomingMessage, Limits, ReadyState, WebSocket
 from trio_ws._reactor import Reactor
 from trio_ws._util.nursery import BackgroundNursery
 from trio_ws._websocket.start import ConnectionOptions, Opened, start_websocket
@@ -458,6 +458,21 @@ async def test_a_reader_that_does_not_take_pieces_slows_the_peer_down(autojump_c
         assert websocket.statistics().receive_buffer == 0
 
 
+async def test_reading_goes_on_when_half_of_the_buffer_is_taken_in_pieces(autojump_clock: MockClock) -> None:
+    async with one_side(limits=Limits(receive_buffer=400)) as (websocket, peer):
+        fragment(peer, bytes(36), opcode=Opcode.BINARY)  # each counts as 100
+        async with websocket.receive_message_stream() as parts:
+            for _ in range(3):
+                await wait_all_tasks_blocked()
+                assert not websocket.statistics().backpressured
+                fragment(peer, bytes(36))
+            await wait_all_tasks_blocked()
+            for _ in range(2):
+                assert websocket.statistics().backpressured
+                assert len(await anext(parts)) == 36
+            assert not websocket.statistics().backpressured
+
+
 async def test_a_few_compressed_bytes_do_not_fill_the_memory(autojump_clock: MockClock) -> None:
     async with compressed_sides() as (client, server), trio.open_nursery() as nursery:
         compressed = zlib.compressobj(9, wbits=-12)
@@ -471,6 +486,19 @@ async def test_a_few_compressed_bytes_do_not_fill_the_memory(autojump_clock: Moc
                 assert server.statistics().receive_buffer < 2**21
         assert got == 2**26
         nursery.cancel_scope.cancel()
+
+
+async def test_what_is_inflated_fills_the_buffer_and_one_message_is_more(autojump_clock: MockClock) -> None:
+    size, limit = 2**16, 2**19
+    async with compressed_sides(limits=Limits(receive_buffer=limit)) as (client, server):
+        await wait_all_tasks_blocked()
+        for count in (4, 60):
+            frames = b"".join(client._connection.protocol.encode_message(bytes(size), True) for _ in range(count))
+            client._connection.transport.write(frames)
+            await wait_all_tasks_blocked()
+        assert limit <= server.statistics().receive_buffer <= limit + size + 64
+        for _ in range(64):
+            assert await server.receive() == bytes(size)
 
 
 async def test_one_step_inflates_a_mebibyte_and_a_message_at_most(autojump_clock: MockClock) -> None:
@@ -516,6 +544,42 @@ async def test_a_cancelled_wait_leaves_the_message_to_the_next(autojump_clock: M
         peer.send(bytes(11))
         with pytest.raises(trio_ws.ConnectionClosedError):
             await websocket.receive()
+
+
+async def test_a_task_that_waits_for_a_piece_is_told_when_the_block_is_left(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer), trio.open_nursery() as nursery:
+
+        async def wait_in_vain(parts: IncomingMessage) -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await anext(parts)
+
+        fragment(peer, b"one", opcode=Opcode.BINARY)
+        async with websocket.receive_message_stream() as parts:
+            assert await anext(parts) == b"one"
+            nursery.start_soon(wait_in_vain, parts)
+            await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
+        assert not nursery.child_tasks
+
+
+async def test_nothing_is_kept_of_messages_whose_blocks_were_left(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer):
+        for final in (True, False):
+            fragment(peer, b"piece", opcode=Opcode.BINARY, fin=final)
+            async with websocket.receive_message_stream():
+                pass
+        assert websocket._connection.assembler._known == []
+
+
+async def test_closing_cuts_a_message_that_has_come_whole_and_was_not_taken(autojump_clock: MockClock) -> None:
+    async with one_side() as (websocket, peer), trio.open_nursery() as nursery:
+        peer.send("whole")
+        async with websocket.receive_message_stream() as parts:
+            nursery.start_soon(websocket.aclose)
+            await wait_all_tasks_blocked()
+            with pytest.raises(trio_ws.ConnectionClosedLocally):
+                await anext(parts)
+        nursery.cancel_scope.cancel()
 
 
 async def test_what_is_left_of_a_message_is_dropped_as_it_comes(autojump_clock: MockClock) -> None:
