@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
@@ -197,6 +198,37 @@ async def test_a_peer_that_is_silent_after_a_half_close_is_left(autojump_clock: 
         assert isinstance(caught.value.__cause__, trio.TooSlowError)
 
 
+@pytest.mark.parametrize(("interval", "silent"), [(20, 15), (5, 0)])
+async def test_keepalive_plays_no_part_after_a_half_close(
+    interval: float, silent: float, autojump_clock: MockClock
+) -> None:
+    """No silence of before counts, and no ping goes behind the Close."""
+    async with one_stream(keepalive=Keepalive(interval=interval, timeout=20)) as (stream, peer):
+        await trio.sleep(silent)
+        await stream.writable.aclose()
+        assert await stream.wait_closed() == CloseInfo(1006)
+        assert trio.current_time() == silent + 10
+        assert peer.heard() == [Close(CloseInfo(1005))]
+        assert stream.statistics().pings_sent == 0
+
+
+async def test_a_half_close_wakes_who_waits_to_send(autojump_clock: MockClock) -> None:
+    async with one_stream(limits=Limits(send_buffer=1)) as (stream, peer), trio.open_nursery() as nursery:
+
+        async def wait_in_vain(call: Callable[[], Awaitable[object]]) -> None:
+            with pytest.raises(trio_ws.ConnectionClosedLocally):
+                await call()
+
+        end_of(peer).room = 0
+        await stream.writable.send("waits")
+        nursery.start_soon(wait_in_vain, partial(stream.writable.send, "late"))
+        nursery.start_soon(wait_in_vain, stream.ping)
+        await wait_all_tasks_blocked()
+        await stream.writable.aclose()
+        await wait_all_tasks_blocked()
+        assert not nursery.child_tasks
+
+
 async def test_a_full_buffer_after_a_half_close_is_nobodys_silence(autojump_clock: MockClock) -> None:
     async with one_stream(limits=Limits(receive_buffer=100)) as (stream, peer):
         peer.send(bytes(200))
@@ -207,6 +239,19 @@ async def test_a_full_buffer_after_a_half_close_is_nobodys_silence(autojump_cloc
         await stream.writable.aclose()
         await trio.sleep(60)
         assert [message async for message in stream.readable] == [bytes(200), "more"]
+
+
+async def test_silence_counts_again_once_a_full_buffer_was_taken(autojump_clock: MockClock) -> None:
+    async with one_stream(limits=Limits(receive_buffer=100)) as (stream, peer):
+        peer.send(bytes(200))
+        await wait_all_tasks_blocked()
+        await stream.writable.aclose()
+        await trio.sleep(60)
+        with pytest.raises(trio_ws.ConnectionClosedError) as caught:
+            async for message in stream.readable:
+                assert message == bytes(200)
+        assert trio.current_time() == 70
+        assert isinstance(caught.value.__cause__, trio.TooSlowError)
 
 
 async def test_leaving_after_a_half_close_is_bounded(autojump_clock: MockClock) -> None:
