@@ -280,6 +280,25 @@ async def test_a_peer_that_does_not_read_is_given_up_too(autojump_clock: MockClo
         assert trio.current_time() == before + 5
 
 
+async def test_a_peer_that_sends_and_takes_nothing_has_its_time_from_when_reading_stops(
+    autojump_clock: MockClock,
+) -> None:
+    limits = Limits(receive_buffer=300)
+    async with one_side(keepalive=Keepalive(interval=3, timeout=2), limits=limits) as (websocket, peer):
+        end_of(peer).room = 0
+        await websocket.send("stuck")
+        for _ in range(3):
+            await trio.sleep(2)
+            peer.send(b"?", Opcode.PING)
+        await trio.sleep(2)
+        peer.send(bytes(300))
+        before = trio.current_time()
+        assert await websocket.wait_closed() == CloseInfo(
+            1011, "internal error: the peer takes nothing of what it is sent (interval is 3 s, timeout 2 s)"
+        )
+        assert trio.current_time() == before + 5
+
+
 # ---- what is still to be had ----
 
 
@@ -504,3 +523,13 @@ async def test_nothing_counts_after_a_flood_of_control_frames(autojump_clock: Mo
         peer.transport.write(b"\x8a\x00" * 6 + frame_bytes(Opcode.TEXT, b"after", masked=False))
         with pytest.raises(ERROR):
             await websocket.receive()
+
+
+async def test_an_end_leaves_no_timer(autojump_clock: MockClock) -> None:
+    """It would keep all of the connection in memory, for as long as the keepalive's interval."""
+    async with one_side(keepalive=Keepalive(interval=20, timeout=20)) as (websocket, _):
+        await trio.sleep(1)
+        timers = websocket._connection._reactor._timers
+        assert any(timer.call for *_, timer in timers)
+        websocket._connection.abandon()
+        assert not any(timer.call for *_, timer in timers)
