@@ -22,6 +22,7 @@ from trio_ws import (
     WebSocketStream,
 )
 from trio_ws._connection.connection import FRAMES_AT_ONCE
+from trio_ws._wire.events import Pong
 from trio_ws._wire.frames import Opcode, frame_bytes
 
 TEXT = "aé€😀" * 30
