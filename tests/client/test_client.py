@@ -200,10 +200,11 @@ async def test_user_and_password_become_basic_authorization_and_are_told_nobody(
     listener = Listener()
     async with (
         raw_server(listener.talk) as port,
-        open_websocket(f"ws://us%65r:p%40ss@127.0.0.1:{port}/") as websocket,
+        open_websocket(f"ws://us%65r:p%40ss@127.0.0.1:{port}/?token=abc") as websocket,
     ):
-        assert websocket.url == f"ws://127.0.0.1:{port}/"
+        assert websocket.url == f"ws://127.0.0.1:{port}/?token=abc"
         assert "p@ss" not in repr(websocket)
+        assert "?token=<hidden> HTTP/1.1" in repr(websocket)
         assert "Basic" not in repr(websocket.request_headers)
     asked = listener.requests[0]
     assert base64.b64decode(field(asked, "Authorization").removeprefix("Basic ")) == b"user:p@ss"
@@ -400,8 +401,8 @@ async def test_connect_timeout_covers_all_of_opening(
     ours, theirs = memory_stream_pair()
     await theirs.send_all(answered)
     begin = trio.current_time()
-    with pytest.raises(HandshakeTimeout, match=r"no WebSocket to ws://example.com/ within connect_timeout=3 s"):
-        await wrap_client_stream(nursery, ours, "ws://user:secret@example.com/", connect_timeout=3)
+    with pytest.raises(HandshakeTimeout, match=r"to ws://example.com/\?token=<hidden> within connect_timeout=3 s"):
+        await wrap_client_stream(nursery, ours, "ws://user:secret@example.com/?token=abc", connect_timeout=3)
     assert trio.current_time() - begin == 3
     assert b"GET" in await read_all(theirs)
 

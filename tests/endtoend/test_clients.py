@@ -217,22 +217,22 @@ async def test_what_is_asked() -> None:
             assert ws.protocol == "chat"
 
     async with serving(handler, protocols=["chat"], origins=["https://example.com"]) as server:
-        url = f"http://user:p%40ss@127.0.0.1:{server.port}/a/../b?q=1"
+        url = f"http://user:p%40ss@127.0.0.1:{server.port}/a/../b?q=1&token=2"
         async with trio_ws.open_websocket(
             url, ["other", "chat"], headers={"X-Asked": "yes"}, origin="https://example.com"
         ) as ws:
-            assert (ws.url, ws.protocol) == (f"ws://127.0.0.1:{server.port}/b?q=1", "chat")
+            assert (ws.url, ws.protocol) == (f"ws://127.0.0.1:{server.port}/b?q=1&token=2", "chat")
             assert ws.response_headers["x-served"] == "yes"
             assert ws.request_headers["X-Asked"] == "yes"
     (request,) = asked
-    assert (request.path, request.query, request.target) == ("/b", "q=1", "/b?q=1")
+    assert (request.path, request.query, request.target) == ("/b", "q=1&token=2", "/b?q=1&token=2")
     assert (request.protocols, request.origin) == (("other", "chat"), "https://example.com")
     assert request.headers["authorization"] == "Basic dXNlcjpwQHNz"
     assert request.host == f"127.0.0.1:{server.port}"
-    assert request.url == f"ws://127.0.0.1:{server.port}/b?q=1"
+    assert request.url == f"ws://127.0.0.1:{server.port}/b?q=1&token=2"
     assert isinstance(request.remote_address, tuple)
     assert request.local_address == ("127.0.0.1", server.port)
-    assert repr(request).startswith("<WebSocketRequest ws://127.0.0.1:")
+    assert repr(request).startswith(f"<WebSocketRequest ws://127.0.0.1:{server.port}/b?q=1&token=<hidden> from")
 
 
 class Nowhere(trio_ws.Dispatcher):

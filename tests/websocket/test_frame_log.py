@@ -11,7 +11,8 @@ from trio.testing import MockClock
 import trio_ws
 from tests.connection.sides import one_side
 from trio_ws import FrameInfo, HandshakeInfo, Headers, WebSocket, WebSocketRequest
-from trio_ws._websocket.frame_log import describe_frame, hide_secrets_of_headers, hide_secrets_of_url
+from trio_ws._websocket.frame_log import describe_frame
+from trio_ws._websocket.hiding import hide_secrets_of_headers, hide_secrets_of_url
 from trio_ws._wire.frames import Opcode, frame_bytes
 from trio_ws._wire.protocol import WebSocketProtocol
 from trio_ws.testing import memory_websocket_pair, open_test_server

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from .. import HandshakeRejected, Instrument
-from .._websocket.frame_log import describe_frame, describe_head, hide_secrets_of_headers
+from .._websocket.frame_log import describe_frame, describe_head
+from .._websocket.hiding import hide_secrets_of_headers
 from .terminal import escape
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from .._util.nursery import BackgroundNursery
 from .._util.scopes import scope
 from .._version import PRODUCT
 from .._websocket.frame_log import handshake_listener, next_connection_id
+from .._websocket.hiding import hide_secrets_of_url
 from .._websocket.start import SharedKeywords, check_shared_keywords, start_websocket
 from .._websocket.websocket_stream import WebSocketStream
 from .._wire.handshake import ClientHandshake, check_product, check_protocols
@@ -97,7 +98,9 @@ class _Call:
         self.connection_id = next_connection_id()
         redirects = RedirectState(self.url, self.headers, self.origin, self.follow_redirects)
         if self.server_hostname is not None and not self.url.secure and connect is None:
-            raise ValueError(f"server_hostname={self.server_hostname!r} is for wss: {self.url} has no TLS")
+            raise ValueError(
+                f"server_hostname={self.server_hostname!r} is for wss: {hide_secrets_of_url(str(self.url))} has no TLS"
+            )
         offered = check_protocols(protocols)
         reactor = Reactor(nursery, shield=shield)
         request = ConnectRequest(
@@ -159,7 +162,8 @@ class _Call:
         """Make the error for a call whose time is over."""
         if self.handshake.rejection is not None:  # there is an answer, only its body was still coming
             return self.handshake.rejection
-        message = f"no WebSocket to {redirects.url} within connect_timeout={self.connect_timeout:g} s"
+        url = hide_secrets_of_url(str(redirects.url))
+        message = f"no WebSocket to {url} within connect_timeout={self.connect_timeout:g} s"
         if progress.proxy is None:
             return HandshakeTimeout(message)
         return ProxyTimeout(f"{message}: the proxy {progress.proxy} had not connected us")

@@ -12,6 +12,7 @@ import trio
 from .._net.exchange import BODILESS
 from .._util.waiters import Waiters
 from .._websocket.frame_log import handshake_listener, next_connection_id
+from .._websocket.hiding import hide_secrets_of_url
 from .._websocket.start import Opened, start_websocket
 from .._websocket.websocket_stream import WebSocketStream
 from .._wire.handshake import HandshakeInfo, check_headers, choose_protocol, split_target
@@ -420,4 +421,4 @@ class WebSocketRequest:
         return self._exchange.transport.ssl_object
 
     def __repr__(self) -> str:
-        return f"<WebSocketRequest {self._url} from {self.remote_address!r}>"
+        return f"<WebSocketRequest {hide_secrets_of_url(self._url)} from {self.remote_address!r}>"

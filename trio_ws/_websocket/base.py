@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 
 from .._wire.frames import MAX_CONTROL
+from .hiding import hide_secrets_of_url
 
 if TYPE_CHECKING:
     import ssl
@@ -249,9 +250,8 @@ class WebSocketBase:
 
     def __repr__(self) -> str:
         side = "client" if self._connection.is_client else "server"
-        return (
-            f"<{type(self).__name__} {side} {self._url} HTTP/{self._http_version} {self.ready_state.name} #{self._id}>"
-        )
+        url = hide_secrets_of_url(self._url)  # a repr gets into logs
+        return f"<{type(self).__name__} {side} {url} HTTP/{self._http_version} {self.ready_state.name} #{self._id}>"
 
 
 def check_payload(payload: bytes | bytearray | memoryview) -> bytes:
