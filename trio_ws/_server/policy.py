@@ -68,8 +68,8 @@ class RequestPolicy:
             if not self._told_of_host:
                 self._told_of_host = True
                 logger.warning(
-                    "refused a request for the host %.256r: if it is this server's, name it in the option hosts "
-                    "(of such requests no more is told)",
+                    "refused a request for the host %.256r: if it is this server's, name it in the option hosts, "
+                    "by --allow-host for trio-ws serve (of such requests no more is told)",
                     authority,
                 )
             raise Refusal(421, "This server is not known by that host name.")  # RFC 9110 §15.5.20
