@@ -46,3 +46,9 @@ def test_the_links_lead_to_files(page: str) -> None:
     links = re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text())
     assert links
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_the_command_for_one_test_selects_one() -> None:
+    command = re.search(r"\| one test \| .* -m pytest (\S+) -k (\w+)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert command is not None
+    assert re.search(rf"def test_\w*{command[2]}", (ROOT / command[1]).read_text())
