@@ -271,3 +271,10 @@ def test_install_comes_too_late_after_the_original(monkeypatch: pytest.MonkeyPat
     monkeypatch.delitem(sys.modules, "trio_websocket")
     trio_websocket.install()
     assert sys.modules["trio_websocket"] is trio_websocket
+
+
+async def test_a_wrong_url_is_named_without_its_secrets() -> None:
+    with pytest.raises(ValueError, match="the scheme must be") as caught:
+        async with trio_websocket.open_websocket_url("ftp://user:s3cret@x/?token=s3cret"):
+            raise NotImplementedError
+    assert "'ftp://x/?token=<hidden>'" in str(caught.value)

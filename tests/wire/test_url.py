@@ -287,9 +287,12 @@ def test_what_is_no_str_is_a_type_error(value: str) -> None:
         ("user:s3cret@h", "***@h"),
         ("s3cret@h", "***@h"),
         ("ftp://h/path", "ftp://h/path"),
+        ("ftp://h/?room=1&token=s3cret", "ftp://h/?room=1&token=<hidden>"),
+        ("ws://h/?token=s3cret word#x", "ws://h/?token=<hidden>"),
+        ("ws://u:p?@h:x?api_key=s3 cret&b=2", "ws://***@h:x?api_key=<hidden>&b=2"),
     ],
 )
-def test_an_error_names_the_url_and_never_a_password(text: str, shown: str) -> None:
+def test_an_error_names_the_url_and_never_a_secret(text: str, shown: str) -> None:
     with pytest.raises(InvalidURL) as caught:
         parse_url(text)
     assert str(caught.value).startswith(f"url {shown!r} is not a WebSocket URL: ")

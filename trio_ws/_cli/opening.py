@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from .. import Agent, EnvHttpProxyAgent, HandshakeError, HandshakeRejected, Limits, ProxyAgent
-from .._websocket.hiding import hide_secrets_of_url
+from .._wire.hiding import hide_secrets_of_url
 from .._wire.url import parse_url
 from .arguments import add_shared_arguments, header, seconds
 from .certificates import client_context, explain

@@ -8,7 +8,7 @@ import trio
 
 from .. import HandshakeRejected, Instrument
 from .._websocket.frame_log import describe_frame, describe_head
-from .._websocket.hiding import hide_secrets_of_headers
+from .._wire.hiding import hide_secrets_of_headers
 from .terminal import escape
 
 if TYPE_CHECKING:

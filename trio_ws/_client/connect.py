@@ -16,10 +16,10 @@ from .._util.nursery import BackgroundNursery
 from .._util.scopes import scope
 from .._version import PRODUCT
 from .._websocket.frame_log import handshake_listener, next_connection_id
-from .._websocket.hiding import hide_secrets_of_url
 from .._websocket.start import SharedKeywords, check_shared_keywords, start_websocket
 from .._websocket.websocket_stream import WebSocketStream
 from .._wire.handshake import ClientHandshake, check_product, check_protocols
+from .._wire.hiding import hide_secrets_of_url
 from .._wire.url import parse_url
 from .agent import Agent, ConnectRequest, Dispatcher, Progress, open_http1
 from .redirects import RedirectState, check_follow_redirects

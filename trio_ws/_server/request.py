@@ -12,11 +12,11 @@ import trio
 from .._net.exchange import BODILESS
 from .._util.waiters import Waiters
 from .._websocket.frame_log import handshake_listener, next_connection_id
-from .._websocket.hiding import hide_secrets_of_url
 from .._websocket.start import Opened, start_websocket
 from .._websocket.websocket_stream import WebSocketStream
 from .._wire.handshake import HandshakeInfo, check_headers, choose_protocol, split_target
 from .._wire.headers import Headers
+from .._wire.hiding import hide_secrets_of_url
 from .statistics import ServerCounters
 
 if TYPE_CHECKING:

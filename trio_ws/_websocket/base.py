@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 
 from .._wire.frames import MAX_CONTROL
-from .hiding import hide_secrets_of_url
+from .._wire.hiding import hide_secrets_of_url
 
 if TYPE_CHECKING:
     import ssl

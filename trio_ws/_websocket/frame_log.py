@@ -6,7 +6,7 @@ import itertools
 import logging
 from typing import TYPE_CHECKING, Final
 
-from .hiding import hide_secrets_of_headers, hide_secrets_of_url
+from .._wire.hiding import hide_secrets_of_headers, hide_secrets_of_url
 from .instrument import Instrument, Instruments
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ name must be given in its xn-- form.
 
 ``parse_proxy_url`` reads a proxy's URL by the same rules for host, port and userinfo.
 
-Errors never show a password: rules speak of parts of a URL without quoting them, and the URL itself is redacted.
+Errors never show a secret: rules speak of parts of a URL without quoting them, and the URL itself is redacted.
 
 Source: https://url.spec.whatwg.org/ and https://websockets.spec.whatwg.org/ (the WebSocket constructor).
 """
@@ -25,6 +25,7 @@ from urllib.parse import quote, unquote_to_bytes
 import idna
 
 from .._exceptions import InvalidURL
+from .hiding import hide_secrets_of_query
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -142,7 +143,7 @@ def parse_url(url: str) -> WebSocketURL:
 
     Raises:
         TypeError: url is no str.
-        InvalidURL: it breaks a rule; the message names the URL, without a password, and the rule.
+        InvalidURL: it breaks a rule; the message names the URL, without its secrets, and the rule.
 
     Source: https://websockets.spec.whatwg.org/#dom-websocket-websocket.
     """
@@ -164,7 +165,7 @@ def parse_proxy_url(url: str) -> ProxyURL:
 
     Raises:
         TypeError: url is no str.
-        InvalidURL: it breaks a rule; the message names the URL, without userinfo, and the rule.
+        InvalidURL: it breaks a rule; the message names the URL, without its secrets, and the rule.
 
     Source: undici's ``ProxyAgent``, curl's ``--proxy``; ``socks`` is what GNOME writes for SOCKS 5.
     """
@@ -292,12 +293,14 @@ def _check_surrogates(text: str) -> None:
 
 
 def _redact(text: str) -> str:
-    """Hide all that may be userinfo, however wrong the URL is: what stands before the last at sign."""
+    """Hide secrets of the query, and all that may be userinfo, however wrong the URL is: to the last at sign."""
     userinfo, at_sign, rest = text.rpartition("@")
+    before, question_mark, query = rest.partition("?")
+    shown = before + question_mark + hide_secrets_of_query(query)
     if not at_sign:
-        return text
+        return shown
     scheme, _, after = userinfo.partition(":")
-    return f"{scheme}://***@{rest}" if after[:1] in ("/", "\\") else f"***@{rest}"
+    return f"{scheme}://***@{shown}" if after[:1] in ("/", "\\") else f"***@{shown}"
 
 
 def _split_target(text: str) -> tuple[str, str]:

@@ -12,6 +12,7 @@ import trio
 
 from ..._client import connect as ours
 from ..._util.nursery import BackgroundNursery
+from ..._wire.hiding import hide_secrets_of_url
 from ._connection import (
     CONN_TIMEOUT,
     MAX_MESSAGE_SIZE,
@@ -260,12 +261,13 @@ async def wrap_client_stream(
 def _split(url: str, ssl_context: ssl.SSLContext | None) -> tuple[str, int, str, bool | ssl.SSLContext]:
     """Take a URL apart: host, port, resource, use_ssl."""
     parts = urlsplit(str(url))  # a yarl.URL was always taken too
+    shown = hide_secrets_of_url(str(url))
     if parts.scheme not in ("ws", "wss"):
-        raise ValueError(f"url {url!r}: the scheme must be ws: or wss:")
+        raise ValueError(f"url {shown!r}: the scheme must be ws: or wss:")
     if parts.scheme == "ws" and ssl_context is not None:
-        raise ValueError(f"url {url!r}: ssl_context must be None for ws:")
+        raise ValueError(f"url {shown!r}: ssl_context must be None for ws:")
     if parts.hostname is None:
-        raise ValueError(f"url {url!r}: it must have a host")
+        raise ValueError(f"url {shown!r}: it must have a host")
     secure = parts.scheme == "wss"
     port = parts.port if parts.port is not None else 443 if secure else 80
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from .._wire.headers import Headers
+    from .headers import Headers
 
 _HIDDEN: Final = "<hidden>"
 _MAX_PROTOCOL: Final = 40  # characters of a subprotocol: longer ones are tokens that had no other place
@@ -23,7 +23,12 @@ _PROTOCOLS = re.compile(rf"[^,\s]{{{_MAX_PROTOCOL + 1},}}")
 
 def hide_secrets_of_url(url: str) -> str:
     """Hide the userinfo of a URL, and the values in its query that have a secret's name or none."""
-    return _QUERY.sub(lambda query: "?" + "&".join(map(_hide_parameter, query[1].split("&"))), _USERINFO.sub("", url))
+    return _QUERY.sub(lambda query: "?" + hide_secrets_of_query(query[1]), _USERINFO.sub("", url))
+
+
+def hide_secrets_of_query(query: str) -> str:
+    """Hide the values in a query that have a secret's name or none."""
+    return "&".join(map(_hide_parameter, query.split("&")))
 
 
 def _hide_parameter(parameter: str) -> str:
