@@ -29,6 +29,7 @@ from .._net.http2.frame_reader import Http2Statistics
 from .._net.http2.stream import StreamReset
 from .._net.tls import TLSTransport
 from .._util.nursery import BackgroundNursery
+from .._util.scopes import check_runs_on_trio
 from .._websocket.frame_log import handshake_listener
 from .._websocket.instrument import check_instruments
 from .._websocket.start import Opened
@@ -177,6 +178,7 @@ class Agent(Dispatcher):
         self._pool: Pool | None = None
 
     async def __aenter__(self) -> Self:
+        check_runs_on_trio(type(self).__name__)
         if self._pool is not None:
             raise RuntimeError("the agent was entered before")
         self._pool = Pool(await self._scope.__aenter__())

@@ -22,6 +22,7 @@ import trio
 
 from .._close import MESSAGE_TOO_BIG
 from .._exceptions import ConnectionClosed, ConnectionClosedLocally, HandshakeError, WebSocketError, leaves
+from .._util.scopes import check_runs_on_trio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -213,6 +214,7 @@ class _Attempts(AsyncIterator[Attempt]):
         self._last: Attempt | None = None
 
     async def __anext__(self) -> Attempt:
+        check_runs_on_trio("reconnecting()")
         pause = self._pause()
         await trio.sleep(pause)
         number = 1 if self._last is None else self._last.number + 1

@@ -11,8 +11,10 @@ import trio
 
 from .._net.exchange import BODILESS
 from .._util.waiters import Waiters
+from .._websocket.base import OTHER_NAMES
 from .._websocket.frame_log import handshake_listener, next_connection_id
 from .._websocket.start import Opened, start_websocket
+from .._websocket.websocket import WebSocket
 from .._websocket.websocket_stream import WebSocketStream
 from .._wire.handshake import HandshakeInfo, check_headers, choose_protocol, split_target
 from .._wire.headers import Headers
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from .._net.exchange import Exchange
     from .._reactor import Reactor
     from .._websocket.start import ConnectionOptions
-    from .._websocket.websocket import WebSocket
     from .._wire.headers import HeadersLike
 
 
@@ -138,6 +139,15 @@ class Accepted(set["WebSocket"]):
 
 
 ACCEPT_HINT = "request.accept() is a scope: write `async with request.accept() as ws:`"
+_REQUEST_HINT = "the WebSocket comes from `async with request.accept() as ws:`"
+
+
+def _no_attribute(instance: object, name: str, hint: str) -> AttributeError:
+    """Make the error for a name that an object has not; a name of the WebSocket's gets the hint."""
+    message = f"{type(instance).__name__!r} object has no attribute {name!r}"
+    if not name.startswith("_") and (hasattr(WebSocket, name) or name in OTHER_NAMES):
+        message += f": {hint}"
+    return AttributeError(message, name=name, obj=instance)
 
 
 class _Acceptance:
@@ -155,6 +165,11 @@ class _Acceptance:
 
         def __await__(self) -> NoReturn:
             raise TypeError(ACCEPT_HINT)
+
+        __aiter__ = __await__
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise _no_attribute(self, name, ACCEPT_HINT)
 
     async def __aenter__(self) -> WebSocket:
         self._websocket = await self._request._accept(self._protocol, self._headers)
@@ -419,6 +434,14 @@ class WebSocketRequest:
     def ssl_object(self) -> ssl.SSLObject | None:
         """The TLS that it came by, to ask for the client's certificate before it is accepted, say; None without TLS."""
         return self._exchange.transport.ssl_object
+
+    if not TYPE_CHECKING:  # a type checker knows which names there are
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise _no_attribute(self, name, _REQUEST_HINT)
+
+        def __aiter__(self) -> NoReturn:
+            raise TypeError(f"a request is no WebSocket: {_REQUEST_HINT}")
 
     def __repr__(self) -> str:
         return f"<WebSocketRequest {hide_secrets_of_url(self._url)} from {self.remote_address!r}>"

@@ -61,6 +61,17 @@ class Scope(AbstractAsyncContextManager[T_co, None], Generic[T_co]):
         def __await__(self) -> NoReturn:
             raise TypeError(f"{self._call} is a scope and not awaited: write `async with {self._call} as ws:`")
 
+        def __enter__(self) -> NoReturn:
+            raise TypeError(f"{self._call} is an async scope: write `async with {self._call} as ws:`")
+
+        __exit__ = __enter__  # Python looks for both before it calls the first
+
+        def __getattr__(self, name: str) -> NoReturn:
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if not name.startswith("_"):
+                message += f": {self._call} is a scope, write `async with {self._call} as ws:`"
+            raise AttributeError(message, name=name, obj=self)
+
 
 def scope(function: Callable[P, AsyncIterator[T_co]]) -> Callable[P, Scope[T_co]]:
     """Make a function that gives a :class:`Scope` of an async generator function, as ``asynccontextmanager`` does."""

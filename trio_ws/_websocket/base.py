@@ -33,7 +33,7 @@ class ReadyState(enum.IntEnum):
 
 
 # What people write who know another library.
-_OTHER_NAMES = {
+OTHER_NAMES = {
     "recv": "receive()",
     "get_message": "receive()",
     "receive_str": "receive()",
@@ -90,7 +90,7 @@ class WebSocketBase:
 
         def __getattr__(self, name: str) -> NoReturn:
             message = f"{type(self).__name__!r} object has no attribute {name!r}"
-            if (ours := _OTHER_NAMES.get(name)) is not None:
+            if (ours := OTHER_NAMES.get(name)) is not None:
                 message += f": here it is {ours}"
             raise AttributeError(message, name=name, obj=self)
 
