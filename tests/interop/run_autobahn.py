@@ -3,8 +3,9 @@
 Run it as a module: ``python -m tests.interop.run_autobahn``. With ``--http2`` our side speaks HTTP/2 to HAProxy, which
 speaks HTTP/1.1 to the runner.
 
-Two runners speak the suite's protocol: ``kosoku`` (a package of this Python) and the original ``wstest`` (Python 2.7;
-this script installs it into a cache folder when there is a ``python2.7``). Both directions run at the same time.
+Two runners speak the suite's protocol: ``kosoku`` (a package of this Python), which cannot run 36 of the cases, and the
+original ``wstest`` (Python 2.7; this script installs it into a cache folder when there is a ``python2.7``). Both
+directions run at the same time.
 
 The exit status is 0 only when every case that was asked for ran and ended as OK or INFORMATIONAL, or as a NON-STRICT
 that ``autobahn_expected.json`` permits; 1 when a case did not; 2 when nothing could be run.
@@ -42,6 +43,8 @@ HOST = "127.0.0.1"
 QUICK_EXCLUDE = ("9.*", "12.*", "13.*")
 # In these cases a server asks the client for client_no_context_takeover, but only if the client has offered it.
 NO_TAKEOVER = ("13.2.*", "13.5.*", "13.6.*")
+# Compressed text: kosoku hashes a str of its own there, and ends the case itself with "Strings must be encoded".
+KOSOKU_CANNOT = ("12.2.*", "12.5.*")
 VERDICTS = ("OK", "NON-STRICT", "INFORMATIONAL", "UNIMPLEMENTED", "FAILED")
 GOOD = frozenset({"OK", "INFORMATIONAL"})
 START_TIMEOUT = 30.0
@@ -185,7 +188,7 @@ def install_wstest(python: str, cache: Path) -> None:
     """Build the virtual environment of wstest; it takes half a minute."""
     boot = cache / "virtualenv"
     place = cache / "wstest"
-    pip = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-python-version-warning"]
+    pip = ["-m", "pip", "install", "-q", "--disable-pip-version-check"]
     try:
         subprocess.run([python, *pip, "--upgrade", "--target", str(boot), "virtualenv<20.22"], check=True)
         environment = {**os.environ, "PYTHONPATH": str(boot)}
@@ -436,7 +439,11 @@ def main() -> int:
     arguments = parse_arguments()
     options = Options(
         include=tuple(arguments.cases or ["*"]),
-        exclude=(*arguments.exclude, *(QUICK_EXCLUDE if arguments.quick else ())),
+        exclude=(
+            *arguments.exclude,
+            *(QUICK_EXCLUDE if arguments.quick else ()),
+            *(KOSOKU_CANNOT if arguments.runner == "kosoku" else ()),
+        ),
         out=arguments.out or Path(tempfile.mkdtemp(prefix="autobahn-")),
         concurrency=arguments.concurrency,
         timeout=arguments.timeout,
