@@ -12,8 +12,9 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.serving import until
 from trio_ws import _reactor as reactor_module
-from trio_ws._reactor import BYTES_AT_ONCE, CANCELLED_TIMERS, EVENTS_AT_ONCE, TIMERS_AT_ONCE, Reactor
+from trio_ws._reactor import BYTES_AT_ONCE, CANCELLED_TIMERS, EVENTS_AT_ONCE, READ, TIMERS_AT_ONCE, WRITE, Reactor
 from trio_ws._util.nursery import BackgroundNursery
 
 
@@ -50,6 +51,13 @@ class FakeSocket(Member):
         with contextlib.suppress(OSError):
             self._sock.recv(100)
         return self.reads
+
+
+def read_all_there_is(sock: socket.socket) -> None:
+    sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sock.recv(2**16)
 
 
 # ---- its life ----
@@ -118,6 +126,21 @@ async def test_with_a_shield_it_stays_until_the_last_member_goes() -> None:
             reactor.call_soon(member, lambda: called.append(1))
             await wait_all_tasks_blocked()
             assert called == [1]
+        reactor.remove(member)
+    assert member.log == []
+
+
+async def test_a_member_that_is_removed_twice_takes_no_others_shield() -> None:
+    member, other = Member(), Member()
+    async with trio.open_nursery() as nursery:
+        reactor = Reactor(nursery, shield=True)
+        reactor.add(member)
+        reactor.add(other)
+        for _ in range(2):
+            reactor.remove(other)
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await wait_all_tasks_blocked()
         reactor.remove(member)
     assert member.log == []
 
@@ -250,6 +273,22 @@ async def test_many_cancelled_timers_are_thrown_out(autojump_clock: MockClock) -
         reactor.remove(member)
 
 
+async def test_timers_keep_their_order_when_others_are_thrown_out(autojump_clock: MockClock) -> None:
+    async with BackgroundNursery() as nursery:
+        reactor, member = Reactor(nursery, shield=True), Member()
+        reactor.add(member)
+        delays = [number * 37 % 101 for number in range(1, 101)]
+        for delay in delays:
+            reactor.call_at(delay, member, lambda delay=delay: member.log.append(delay))  # type: ignore[misc]
+        doomed = [reactor.call_at(number * 53 % 211, member, lambda: None) for number in range(211)]
+        for timer in doomed:
+            timer.cancel()
+        assert len(reactor._timers) < len(delays) + len(doomed)
+        await trio.sleep(300)
+        assert member.log == sorted(delays)
+        reactor.remove(member)
+
+
 async def test_others_run_while_many_timers_are_due(autojump_clock: MockClock) -> None:
     async with BackgroundNursery() as nursery:
         reactor, member = Reactor(nursery, shield=True), Member()
@@ -378,11 +417,69 @@ async def test_nothing_is_left_open(use_epoll: bool) -> None:
             assert sock.events
             reactor.again(sock)
             await wait_all_tasks_blocked(0.001)
+            assert reactor.lone_socket is (sock if use_epoll else None)
             reactor.remove_socket(sock)
+            assert reactor.lone_socket is None
             reactor.remove(member)
             await wait_all_tasks_blocked()
             assert not nursery.child_tasks
             reactor.remove_socket(sock)
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("use_epoll", [True, False])
+async def test_with_a_shield_sockets_are_served_until_the_last_member_goes(use_epoll: bool) -> None:
+    ours, theirs = socket.socketpair()
+    sock, member = FakeSocket(ours), Member()
+    async with trio.open_nursery() as nursery:
+        reactor = Reactor(nursery, shield=True, use_epoll=use_epoll)
+        reactor.add(member)
+        reactor.add_socket(sock)
+        nursery.cancel_scope.cancel()
+        try:
+            with trio.CancelScope(shield=True), trio.fail_after(10):
+                await wait_all_tasks_blocked(0.001)
+                sock.events.clear()
+                theirs.send(b"x")
+                await until(lambda: any(events & READ for events in sock.events))
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        ours.send(bytes(2**16))
+                sock.unsent = 1
+                reactor.flush_when_writable(sock)
+                await wait_all_tasks_blocked(0.001)
+                sock.events.clear()
+                sock.on_events = lambda: setattr(sock, "unsent", 0)
+                read_all_there_is(theirs)
+                await until(lambda: any(events & WRITE for events in sock.events))
+        finally:
+            reactor.remove_socket(sock)
+            reactor.remove(member)
+    ours.close()
+    theirs.close()
+
+
+async def test_without_epoll_nothing_is_done_in_a_pause() -> None:
+    ours, theirs = socket.socketpair()
+    sock, member = FakeSocket(ours), Member()
+    sock.reading_paused = True
+    theirs.send(b"x")
+    async with BackgroundNursery() as nursery:
+        reactor = Reactor(nursery, shield=True, use_epoll=False)
+        reactor.add(member)
+        reactor.add_socket(sock)
+        try:
+            for _ in range(20):
+                await trio.lowlevel.checkpoint()
+            assert sock.events == []
+            sock.reading_paused = False
+            reactor.again(sock)
+            with trio.fail_after(10):
+                await until(lambda: sock.events == [READ])
+        finally:
+            reactor.remove_socket(sock)
+            reactor.remove(member)
     ours.close()
     theirs.close()
 

@@ -243,6 +243,22 @@ async def test_what_cannot_be_sent_at_once_goes_when_no_task_waits_any_more() ->
             await send_much()
 
 
+async def test_what_cannot_be_sent_at_once_goes_after_the_task_that_waited_is_cancelled() -> None:
+    size = 2**20
+    async with lone() as (websocket, server):
+        server.setblocking(False)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(websocket.receive)
+            await wait_all_tasks_blocked()
+            websocket._connection.outbox.write(bytes(size))
+            assert websocket.buffered_amount
+            nursery.cancel_scope.cancel()
+        with trio.fail_after(10):
+            while size:
+                await trio.lowlevel.wait_readable(server)
+                size -= len(server.recv(size))
+
+
 async def test_a_task_that_begins_to_wait_while_something_is_unsent_waits_behind_the_reactor(steps: list[int]) -> None:
     async with lone() as (websocket, server):
         server.setblocking(False)
