@@ -765,20 +765,24 @@ async def test_a_close_that_waits_is_flushed_before_the_end(autojump_clock: Mock
         assert (await websocket.wait_closed()).was_clean
 
 
-@pytest.mark.parametrize("told", [True, False])
-async def test_a_loss_is_noticed_while_a_full_buffer_pauses_reading(told: bool, autojump_clock: MockClock) -> None:
-    """At once where the transport tells, else by sending."""
+@pytest.mark.parametrize("how", ["the end", "room", "sending"])
+async def test_a_loss_is_noticed_while_a_full_buffer_pauses_reading(how: str, autojump_clock: MockClock) -> None:
+    """At once where the transport tells of its end or of room, else by sending."""
     async with one_side(limits=SMALL) as (websocket, peer):
         peer.send(bytes(300))
         await trio.sleep(1)
         assert websocket.statistics().backpressured
-        if told:
-            end_of(peer).break_down(ConnectionResetError("gone"))
+        end_of(peer).error = ConnectionResetError("gone")
+        await trio.sleep(1)
+        assert websocket.close_info is None
+        if how == "the end":
+            end_of(peer).end()
+        elif how == "room":
+            websocket._connection.resume_writing()
         else:
-            end_of(peer).error = ConnectionResetError("gone")
-            await trio.sleep(1)
-            assert websocket.ready_state is ReadyState.OPEN
             await websocket.send("into the void")
+        await wait_all_tasks_blocked()
+        assert websocket.ready_state is ReadyState.CLOSED
         assert await websocket.wait_closed() == CloseInfo(1006)
         assert await websocket.receive() == bytes(300)
         with pytest.raises(trio_ws.ConnectionClosedError) as caught:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -17,6 +17,7 @@ from tests import raw
 from tests.connection.memory import transport_pair
 from tests.connection.sides import end_of, one_side, start
 from trio_ws import CloseInfo, Limits, WebSocket
+from trio_ws._connection.connection import Connection
 from trio_ws._net.socket_transport import SocketTransport
 from trio_ws._reactor import Reactor
 from trio_ws._util.nursery import BackgroundNursery
@@ -279,6 +280,25 @@ async def test_an_end_that_is_pushed_in_a_pause_comes_after_what_waits(full: boo
         assert got == ["x" * 100] * 300
         with pytest.raises(trio_ws.ConnectionClosedError):
             await websocket.receive()
+
+
+@pytest.mark.parametrize("half_closed", [False, True])
+@pytest.mark.parametrize("push", [Connection.peer_ended, Connection.eof_received])
+async def test_who_wants_to_know_of_the_end_is_told_in_a_pause(
+    push: Callable[[Connection], None], half_closed: bool, autojump_clock: MockClock
+) -> None:
+    """If it was the peer who began: a block that closes ends by itself."""
+    async with one_side(limits=Limits(receive_buffer=300)) as (websocket, peer):
+        peer.send(bytes(300))
+        await trio.sleep(1)
+        assert websocket.statistics().backpressured
+        with trio.move_on_after(1), websocket.move_on_when_closed() as scope:
+            if half_closed:
+                websocket._connection.start_half_close()
+            push(websocket._connection)
+            await trio.sleep_forever()
+        assert scope.cancelled_caught is not half_closed
+        assert await websocket.receive() == bytes(300)
 
 
 async def test_a_transport_that_breaks_after_both_closes_loses_nothing(autojump_clock: MockClock) -> None:
