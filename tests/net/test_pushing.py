@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -222,7 +223,7 @@ async def test_a_paused_transport_pushes_nothing_until_it_is_resumed(kind: str) 
         await scene.peer.send_all(b"two")
         await trio.sleep(0.01)
         scene.transport.poll()
-        assert scene.listener.data == b"one"
+        assert (scene.listener.data, scene.listener.heard) == (b"one", [])
         scene.transport.resume_reading()
         assert scene.listener.data == b"one"
         await until(lambda: scene.listener.data == b"onetwo")
@@ -262,6 +263,30 @@ async def test_after_abort_nothing_is_pushed(kind: str) -> None:
         scene.transport.resume_reading()
         await wait_all_tasks_blocked()
         assert (scene.listener.data, scene.listener.heard) == (before, [])
+
+
+@every_kind
+async def test_an_abort_behind_a_resume_is_the_last(kind: str) -> None:
+    async with pushing(kind) as scene:
+        scene.transport.pause_reading()
+        await scene.peer.send_all(b"late")
+        await trio.sleep(0.01)
+        scene.transport.resume_reading()
+        scene.transport.abort()
+        await trio.sleep(0.01)
+        assert (scene.listener.data, scene.listener.heard) == (b"", [])
+
+
+@every_kind
+async def test_the_end_is_pushed_once(kind: str) -> None:
+    async with pushing(kind) as scene, trio.open_nursery() as nursery:
+        nursery.start_soon(scene.peer.send_eof)
+        await until(lambda: scene.listener.heard)
+        scene.transport.pause_reading()
+        scene.transport.resume_reading()
+        await trio.sleep(0.01)
+        assert scene.listener.heard == ["eof"]
+        scene.transport.write_eof()
 
 
 @every_kind
@@ -428,6 +453,21 @@ async def test_an_aborted_transport_is_not_watched() -> None:
         await wait_all_tasks_blocked()
         scene.reactor.remove(scene.listener)
         assert scene.listener.heard == []
+
+
+async def test_a_repeated_abort_leaves_the_next_socket_of_that_descriptor_alone() -> None:
+    async with pushing("tcp") as scene:
+        assert isinstance(scene.transport, SocketTransport)
+        ours, theirs = tcp_pair()
+        with ours, theirs:
+            scene.transport.abort()
+            os.dup2(ours.fileno(), scene.transport.fd)
+            following, listener = SocketTransport(socket.socket(fileno=scene.transport.fd)), Listener()
+            following.start(listener, scene.reactor)
+            scene.transport.abort()
+            theirs.send(b"still here")
+            await until(lambda: listener.data == b"still here")
+            following.abort()
 
 
 async def test_a_step_reads_a_socket_once_and_others_run_between(monkeypatch: pytest.MonkeyPatch) -> None:

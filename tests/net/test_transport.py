@@ -236,7 +236,7 @@ async def test_an_aborted_socket_is_closed_and_all_else_is_harmless() -> None:
     transport.write_eof()
     transport.write(b"too late")
     assert transport.read() == b""
-    assert transport.unsent == 0
+    assert transport.unsent == transport.unacknowledged == 0
     assert transport.error is None
     assert theirs.recv(100) == b""
     theirs.close()
@@ -645,6 +645,7 @@ async def test_an_end_that_cannot_be_told_ends_both_ways(spare_nursery: trio.Nur
         await transport.wait_readable()
         # Only closing tells this peer, and whoever waits for the peer's end does that as soon as it reads the end.
         assert transport.read() == b""
+        assert transport.error is None
         assert transport.unsent == 0
         transport.abort()
         assert await read_all(theirs) == b"all"
@@ -668,6 +669,7 @@ async def test_waits_on_a_stream_are_cancelled_without_a_trace(spare_nursery: tr
             nursery.start_soon(transport.wait_readable)
             nursery.start_soon(transport.drain)
             await wait_all_tasks_blocked()
+            assert len(nursery.child_tasks) == 2
             nursery.cancel_scope.cancel()
         assert transport.unsent == 5
         assert await theirs.receive_some() == b"whole"
