@@ -394,6 +394,18 @@ async def test_a_peer_that_does_not_take_our_close_costs_close_timeout_whoever_b
             assert peer.heard() == []
 
 
+async def test_a_close_that_had_to_wait_is_followed_by_the_end_at_once(autojump_clock: MockClock) -> None:
+    async with one_side(is_client=False, limits=Limits(close_linger=1)) as (websocket, peer):
+        end_of(peer).room = 0
+        await websocket.send("waits")
+        peer.close(1000)
+        await trio.sleep(3)
+        end_of(peer).make_room(math.inf)
+        await wait_all_tasks_blocked()
+        assert end_of(peer).eof_written
+        assert await time_of(websocket.wait_closed) == 1
+
+
 async def test_the_second_close_does_not_begin_the_time_anew(autojump_clock: MockClock) -> None:
     async with one_side(close_timeout=3) as (websocket, _), trio.open_nursery() as nursery:
         before = trio.current_time()
