@@ -504,6 +504,10 @@ async def return_at_once(asked: WebSocketRequest) -> None:
     pass
 
 
+async def accept_without_a_block(asked: WebSocketRequest) -> None:
+    asked.accept()
+
+
 async def raise_at_once(asked: WebSocketRequest) -> None:
     raise ValueError("mine")
 
@@ -526,6 +530,11 @@ def return_nothing(asked: WebSocketRequest) -> None:
     ("handler", "logged"),
     [
         (return_at_once, "handler returned without an answer to <WebSocketRequest ws://example.com/ from None>"),
+        (
+            accept_without_a_block,
+            "handler called accept() without `async with request.accept() as ws:` "
+            "on <WebSocketRequest ws://example.com/ from None>",
+        ),
         (raise_at_once, "handler failed on <WebSocketRequest ws://example.com/ from None>"),
         (return_nothing, "handler failed on <WebSocketRequest ws://example.com/ from None>"),
     ],
@@ -728,6 +737,16 @@ async def test_the_open_websockets_are_known() -> None:
         await read_all(stream)
         await wait_all_tasks_blocked()
         assert len(service.websockets) == 0
+
+
+@pytest.mark.parametrize("data", [b"", b"GET / HT", b"no HTTP\r\n\r\n", request() + close_frame(1000, masked=True)])
+async def test_nothing_is_kept_of_a_connection_that_has_ended(data: bytes) -> None:
+    async with served() as (stream, service):
+        await stream.send_all(data)
+        await stream.send_eof()
+        await read_all(stream)
+    assert not service._opening
+    assert not service.websockets
 
 
 # Closing.

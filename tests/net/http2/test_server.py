@@ -413,6 +413,7 @@ async def test_a_server_that_is_told_twice_to_take_no_more_says_so_once(autojump
         await peer.send(RstStreamFrame(1, 8))
         assert await peer.goaway_code() == 0
         assert len([frame for frame in peer.heard if isinstance(frame, GoAwayFrame)]) == 2
+    assert not service._http2_connections
 
 
 async def test_a_server_that_is_cancelled_says_1001_to_every_stream() -> None:
