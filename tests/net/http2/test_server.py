@@ -516,6 +516,29 @@ async def test_wrapped_without_a_handler_a_connection_carries_one_websocket(auto
         assert await peer.goaway_code() == 0
 
 
+async def test_wrapped_without_a_handler_other_requests_are_answered_before_the_websocket(
+    autojump_clock: MockClock,
+) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    peer = RawHttp2(theirs)
+
+    async def ask() -> None:
+        await peer.begin()
+        await peer.send(peer.headers(1, GET, "END_STREAM"))
+        assert await peer.status(1) == "405"
+        await peer.connect(3)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        request = await trio_ws.wrap_server_stream(nursery, ours, compression=None, keepalive=None)
+        assert trio.current_time() == 0
+        async with request.accept() as websocket:
+            assert await peer.status(3) == "200"
+            assert any(isinstance(frame, GoAwayFrame) for frame in peer.heard)  # no second one will be taken
+            nursery.start_soon(peer.data, 3, CLOSE, "END_STREAM")
+            await websocket.wait_closed()
+
+
 @pytest.mark.parametrize("how", ["nothing", "hang up", "cancel"])
 async def test_wrapped_without_a_handler_a_connection_that_asks_for_nothing_ends(
     how: str, autojump_clock: MockClock
@@ -531,8 +554,7 @@ async def test_wrapped_without_a_handler_a_connection_that_asks_for_nothing_ends
                 await trio_ws.wrap_server_stream(nursery, ours, connect_timeout=10)
             await trio.lowlevel.checkpoint_if_cancelled()
         assert scope.cancelled_caught == (how == "cancel")
-        while await peer.next() is not None:
-            pass
+        assert await peer.goaway_code() == 0
         assert trio.current_time() == {"nothing": 10, "hang up": 0, "cancel": 5}[how]
 
 
