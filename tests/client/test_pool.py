@@ -406,6 +406,7 @@ async def test_any_other_answer_is_a_rejection_with_its_body(autojump_clock: Moc
                 async with open_plain(URL, dispatcher=agent, limits=Limits(max_body_size=100)):
                     pass
             assert (caught.value.status, caught.value.headers["x"], caught.value.body) == (403, "y", told)
+            assert trio.current_time() == 0
             assert agent.statistics().streams_open == 0
             assert agent.statistics().connections_open == 1
 

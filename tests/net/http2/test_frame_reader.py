@@ -90,14 +90,15 @@ def test_frames_are_the_same_however_the_bytes_are_cut() -> None:
         assert frames == [Frame(Kind.SETTINGS, 0, 0, b""), Frame(Kind.DATA, 0, 5, payload)]
 
 
-def test_a_frame_that_is_too_long_fails_at_its_ninth_byte() -> None:
+@pytest.mark.parametrize("size", [MAX_FRAME_SIZE + 1, 2**16, 2**16 + 5, 2**24 - 1])
+def test_a_frame_that_is_too_long_fails_at_its_ninth_byte(size: int) -> None:
     one = reader()
-    header = frame_header(MAX_FRAME_SIZE + 1, Kind.DATA, 0, 1)
+    header = frame_header(size, Kind.DATA, 0, 1)
     one.feed(SETTINGS + header[:8], 0.0)
     assert one.next_frame() == Frame(Kind.SETTINGS, 0, 0, b"")
     assert one.next_frame() is None
     one.feed(header[8:], 0.0)
-    with pytest.raises(Http2ConnectionError, match="a frame of 16385 bytes") as caught:
+    with pytest.raises(Http2ConnectionError, match=f"a frame of {size} bytes") as caught:
         one.next_frame()
     assert caught.value.code == ErrorCode.FRAME_SIZE_ERROR
 
@@ -177,6 +178,7 @@ def test_a_continuation_of_nothing_fails() -> None:
     one = reader()
     block = frame(Kind.HEADERS, b"a", stream_id=1) + frame(Kind.CONTINUATION, b"b", flags=END_HEADERS, stream_id=1)
     assert read(one, SETTINGS + block)[1:] == [Frame(Kind.HEADERS, 0, 1, block)]
+    assert one.counts.continuations == 1
     assert failure(one, frame(Kind.CONTINUATION, flags=END_HEADERS, stream_id=1)) == PROTOCOL_ERROR
 
 

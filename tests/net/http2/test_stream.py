@@ -11,7 +11,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from trio_ws._net.http2.frame_reader import Http2ConnectionError, error_name
 from trio_ws._net.http2.receive_window import ReceiveWindow
-from trio_ws._net.http2.stream import Http2Stream, StreamReset
+from trio_ws._net.http2.stream import MAX_INFORMATIONAL, Http2Stream, StreamReset
 from trio_ws._reactor import Reactor
 
 
@@ -125,6 +125,7 @@ async def test_an_abort_wakes_whoever_waits(nursery: trio.Nursery) -> None:
     stream.abort()
     await wait_all_tasks_blocked()
     assert not nursery.child_tasks
+    assert stream.unsent == 0
 
 
 async def test_who_waits_for_the_end_of_a_stream_waits_though_it_is_cancelled(nursery: trio.Nursery) -> None:
@@ -312,6 +313,17 @@ async def test_the_window_is_given_back_by_halves() -> None:
     assert stream.receive_window.available == 100
 
 
+@pytest.mark.parametrize("end", ["finish", "abort"])
+def test_the_window_of_what_has_ended_is_not_given_back(end: str) -> None:
+    stream, recorder = make()
+    stream.arrive(bytes(80), 80, 0)
+    assert stream.read() == bytes(80)
+    getattr(stream, end)()
+    recorder.log.clear()
+    stream.give_back()
+    assert recorder.log == []
+
+
 async def test_what_waits_for_the_application_is_not_given_back() -> None:
     stream, recorder = make()
     stream.arrive(bytes(80), 80, 0)
@@ -332,6 +344,11 @@ def test_what_small_frames_cost_is_refunded_once() -> None:
     stream.arrive(bytes(3), 3, 253)
     stream.abort()
     assert recorder.log == [("refund", 255), ("refund", 254), "drop", ("refund", 253)]
+    stream, recorder = make()
+    told = Told()
+    stream.start(told, cast("Reactor", told))
+    stream.arrive(b"x", 1, 255)
+    assert recorder.log == [("refund", 255)]
 
 
 async def test_small_frames_that_wait_are_one_object() -> None:
@@ -354,6 +371,69 @@ async def test_what_has_come_is_read_after_a_reset_and_its_reason_is_told() -> N
     stream.write_last(b"dropped")
     stream.write_eof()
     assert (stream.unsent, recorder.log) == (0, [])
+
+
+@pytest.mark.parametrize("code", [7, 8])
+@pytest.mark.parametrize("ended", ["neither", "ours", "the peer's"])
+def test_a_reset_before_both_ends_is_an_error_and_the_end(ended: str, code: int) -> None:
+    stream, _ = make()
+    told = Told()
+    stream.start(told, cast("Reactor", told))
+    if ended == "ours":
+        stream.write_eof()
+    elif ended == "the peer's":
+        stream.finish()
+        told.log.clear()
+    stream.was_reset(code)
+    assert isinstance(stream.error, StreamReset)
+    assert stream.error.retryable is (code == 7)  # REFUSED_STREAM
+    assert told.log == [stream.error]
+    assert stream.both_ended
+
+
+async def test_who_waits_for_room_or_input_is_woken_by_a_reset(nursery: trio.Nursery) -> None:
+    stream, recorder = make()
+    recorder.takes = False
+    stream.write(b"x")
+    for wait in (stream.wait_readable, stream.drain):
+        nursery.start_soon(wait)
+    await wait_all_tasks_blocked()
+    assert len(nursery.child_tasks) == 2
+    stream.was_reset(8)
+    await wait_all_tasks_blocked()
+    assert not nursery.child_tasks
+    assert stream.unsent == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "ended", "awaits"),
+    [("103", False, True), ("103", True, False), ("200", False, False), ("", False, False)],
+)
+def test_an_answer_is_awaited_until_one_counts_or_ends(status: str, ended: bool, awaits: bool) -> None:
+    stream, _ = make()
+    stream.awaits_answer = True
+    stream.take_headers([(":status", status)] if status else None, ended=ended)
+    assert (stream.awaits_answer, stream.remote_ended, len(stream.answers)) == (awaits, ended, 1)
+
+
+def test_only_so_many_interim_answers_are_kept_before_somebody_looks() -> None:
+    stream, _ = make()
+    stream.awaits_answer = True
+    for _ in range(MAX_INFORMATIONAL):
+        stream.take_headers([(":status", "103")], ended=False)
+    assert stream.awaits_answer
+    stream.take_headers([(":status", "103")], ended=False)
+    assert not stream.awaits_answer
+
+
+async def test_nobody_waits_for_input_after_the_end() -> None:
+    stream, _ = make()
+    stream.arrive(b"", 0, 0)
+    assert stream.read() is None  # an empty frame is no end
+    stream.finish()
+    with assert_checkpoints(), trio.fail_after(5):
+        await stream.wait_readable()
+    assert stream.read() == b""
 
 
 async def test_a_reset_after_both_ends_is_no_error() -> None:
