@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 import trio
@@ -15,7 +16,7 @@ from tests.connection.memory import MemoryTransport
 from tests.connection.sides import one_side, two_sides
 from tests.websocket.test_message_streams import compressed_sides
 from trio_ws import BroadcastResult, CloseInfo, Limits, WebSocket, WebSocketStream, broadcast
-from trio_ws._wire.deflate_backends import ZLIB
+from trio_ws._wire.deflate_backends import ZLIB, Compressor
 from trio_ws._wire.events import Close
 from trio_ws._wire.prepared import PreparedMessage
 
@@ -58,6 +59,23 @@ async def test_servers_share_one_frame(autojump_clock: MockClock) -> None:
     assert prepared.frame(None, masked=False) is not frame
     assert len(frame) < 20
     assert prepared.frame(SETTINGS, masked=True)[:2] != frame[:2]
+
+
+def test_clients_share_what_is_compressed() -> None:
+    opened: list[int] = []
+
+    def open_compressor(window_bits: int, level: int, memory_level: int, window: bytes) -> Compressor:
+        opened.append(window_bits)
+        return ZLIB.open_compressor(window_bits, level, memory_level, window)
+
+    prepared = PreparedMessage("x" * 100)
+    backend = replace(ZLIB, open_compressor=open_compressor)
+    for window_bits in (12, 12, 9):
+        settings = (backend, window_bits, 6, 4)
+        assert prepared.becomes_smaller(settings)
+        for _ in range(2):
+            assert len(prepared.frame(settings, masked=True)) < 20
+    assert opened == [12, 9]
 
 
 @pytest.mark.parametrize("no_takeover", [False, True])
