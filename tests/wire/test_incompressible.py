@@ -12,6 +12,7 @@ from trio_ws import Compression, Limits
 from trio_ws._wire.deflate import DeflateParameters, PerMessageDeflate
 from trio_ws._wire.deflater import STEP, Deflater, looks_random
 from trio_ws._wire.events import Event
+from trio_ws._wire.inflater import Inflater
 from trio_ws._wire.prepared import PreparedMessage
 from trio_ws._wire.protocol import Message, WebSocketProtocol
 
@@ -238,3 +239,49 @@ def test_steps_know_what_they_were_asked_for() -> None:
     while compression.advance():
         pass
     assert compression.finish() is not None
+
+
+# ---- what one message refers to of another ----
+
+
+def in_steps(deflater: Deflater, data: bytes) -> bytes | None:
+    compression = deflater.compress_in_steps(data, always=False)
+    assert deflater.in_steps
+    while compression.advance():
+        pass
+    payload = compression.finish()
+    assert not deflater.in_steps
+    return payload
+
+
+WAYS = {"at once": Deflater.compress, "if smaller": Deflater.compress_if_smaller, "in steps": in_steps}
+TOKENS = [base64.b64encode(DICE.randbytes(1200)) for _ in range(2)]  # 1600 bytes that become 1200
+
+
+@pytest.mark.parametrize("stream_is_closed", [False, True])
+@pytest.mark.parametrize("second", WAYS)
+@pytest.mark.parametrize("first", WAYS)
+def test_a_message_refers_to_those_before_it_however_they_were_compressed(
+    first: str, second: str, stream_is_closed: bool
+) -> None:
+    sender = Deflater(12, no_context_takeover=False, level=2, memory_level=5)
+    receiver = Inflater(12, no_context_takeover=False)
+    for way, message, short in ((first, 0, False), (first, 1, False), (second, 0, True), (second, 1, True)):
+        payload = WAYS[way](sender, TOKENS[message])
+        assert payload is not None
+        assert (len(payload) < 60) is short
+        assert receiver.inflate(payload, final=True, max_size=None) == TOKENS[message]
+        if stream_is_closed:
+            sender.close_stream()
+
+
+@pytest.mark.parametrize("second", WAYS)
+@pytest.mark.parametrize("first", WAYS)
+def test_without_context_takeover_a_message_refers_to_none_however_it_is_compressed(first: str, second: str) -> None:
+    sender = Deflater(12, no_context_takeover=True, level=2, memory_level=5)
+    for way in (first, second):
+        payload = WAYS[way](sender, TOKENS[0])
+        assert payload is not None
+        alone = Inflater(12, no_context_takeover=True)
+        assert alone.inflate(payload, final=True, max_size=None) == TOKENS[0]
+    assert sender.window == b""
