@@ -30,7 +30,7 @@ from trio_ws._wire.deflate import (
     check_answer,
     offer,
 )
-from trio_ws._wire.deflate_backends import BACKENDS, Compressor, Decompressor
+from trio_ws._wire.deflate_backends import BACKENDS, ZLIB, Compressor, Decompressor
 from trio_ws._wire.deflater import Deflater
 from trio_ws._wire.inflater import Inflater
 
@@ -722,6 +722,59 @@ def test_many_final_blocks_take_linear_work(monkeypatch: pytest.MonkeyPatch) -> 
     payload = FinishingPeer(15).message(parts)
     assert whole(inflater(), payload) == b"".join(parts)
     assert CountingStream.fed < len(payload) + len(parts) * 4100
+
+
+class NotingStream(CountingStream):
+    """Notes how much is asked of it at a time, 0 for all."""
+
+    def __init__(self, stream: zlib._Decompress, asked: list[int]) -> None:
+        super().__init__(stream)
+        self._asked = asked
+
+    @property
+    def unconsumed_tail(self) -> bytes:
+        return self._stream.unconsumed_tail
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        self._asked.append(max_length)
+        return super().decompress(data, max_length)
+
+
+@pytest.mark.parametrize(
+    ("max_size", "held", "at_once", "asked"),
+    [
+        (None, 0, None, [0]),
+        (None, 50, 7, [7]),
+        (100, 90, None, [11]),
+        (100, 100, None, [1]),
+        (100, 90, 5, [5]),
+        (100, 90, 9, [9]),
+        (100, 90, 10, [11]),
+        (100, 90, 11, [11]),
+    ],
+)
+def test_no_more_is_inflated_than_is_asked_for_or_one_byte_over_the_limit(
+    max_size: int | None, held: int, at_once: int | None, asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[int] = []
+    decompressobj = zlib.decompressobj
+    monkeypatch.setattr(zlib, "decompressobj", lambda *args: NotingStream(decompressobj(*args), limits))
+    stream = Inflater(15, no_context_takeover=False, backend=ZLIB)
+    assert stream.inflate(b"", final=False, max_size=max_size, held=held, at_once=at_once) == b""
+    assert limits == asked
+    limits.clear()
+    if at_once is None:  # from one final block to the next the limit shrinks
+        stream.inflate(EMPTY_FINAL_BLOCK + b"\x4a", final=False, max_size=max_size, held=held)
+        assert limits == asked * 2
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_what_was_inflated_before_counts(blocks: int) -> None:
+    size = 5 * blocks
+    payload = FINAL_HELLO * blocks
+    assert inflater().inflate(payload, final=False, max_size=100, held=100 - size) == b"Hello" * blocks
+    with pytest.raises(MessageTooBig, match="inflates to 101 bytes or more"):
+        inflater().inflate(payload, final=False, max_size=100, held=101 - size)
 
 
 # ---- other implementations ----
