@@ -196,6 +196,12 @@ def test_a_client_offers_what_it_wants_and_then_what_browsers_offer(compression:
             DeflateParameters(server_max_window_bits=8),
             f"{NAME}; server_max_window_bits=8",
         ),
+        (
+            f"{NAME}; server_max_window_bits=8; client_max_window_bits=10, {NAME}; server_max_window_bits=8",
+            LARGEST,
+            DeflateParameters(server_max_window_bits=8, client_max_window_bits=10),
+            f"{NAME}; server_max_window_bits=8; client_max_window_bits=10",
+        ),
     ],
 )
 def test_a_server_takes_the_first_offer_that_it_can(
