@@ -774,6 +774,30 @@ def test_no_more_is_inflated_than_is_asked_for_or_one_byte_over_the_limit(
         assert limits == asked * 2
 
 
+def in_parts(stream: Inflater, payload: bytes, at_once: int) -> list[bytes]:
+    """Inflate a message, no more at a time than is asked for."""
+    parts = [stream.inflate(payload, final=True, max_size=None, at_once=at_once)]
+    while stream.rest is not None:
+        parts.append(stream.go_on(max_size=None, held=sum(map(len, parts)), at_once=at_once))
+    return parts
+
+
+@pytest.mark.parametrize("no_context_takeover", [True, False])
+def test_a_message_is_over_when_its_last_part_was_inflated(no_context_takeover: bool) -> None:
+    sender = deflater(no_context_takeover=no_context_takeover)
+    receiver = inflater(no_context_takeover=no_context_takeover)
+    for seed in (1, 2, 1):
+        data = random.Random(seed).randbytes(50) * 20
+        assert b"".join(in_parts(receiver, sender.compress(data), 30)) == data
+
+
+def test_final_blocks_are_left_for_later_too() -> None:
+    payload = FinishingPeer(15).message([b"Hello"] * 7)
+    assert in_parts(inflater(), payload, 10)[:3] == [b"HelloHello"] * 3
+    assert in_parts(inflater(), payload, 11)[:2] == [b"HelloHelloHello"] * 2
+    assert b"".join(in_parts(inflater(), payload, 3)) == b"Hello" * 7
+
+
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_what_was_inflated_before_counts(blocks: int) -> None:
     size = 5 * blocks

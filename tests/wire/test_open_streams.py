@@ -77,6 +77,15 @@ def test_a_stream_is_admitted_once_for_as_long_as_it_is_open(deflate_backend: st
     assert all(sender._stream is not None for sender in senders)
 
 
+def test_a_stream_that_inflates_is_admitted_once_too(deflate_backend: str) -> None:
+    most = BACKENDS[deflate_backend].most_inflating
+    payload = deflater().compress(b"x" * 2000)
+    receivers = [inflater() for _ in range(most)]
+    for receiver in [*receivers, *[receivers[0]] * 2 * most]:
+        receiver.inflate(payload, final=True, max_size=None)
+    assert all(receiver._stream is not None for receiver in receivers)
+
+
 @pytest.mark.parametrize("closed", [False, True])
 def test_without_its_stream_a_sender_remembers_four_kibibytes(closed: bool) -> None:
     sender, receiver = deflater(15), Inflater(15, no_context_takeover=False)
