@@ -132,6 +132,25 @@ def test_short_random_messages_go_as_they_are(size: int) -> None:
         assert received(client, frame) == [RANDOM[start : start + size]]
 
 
+@pytest.mark.parametrize(
+    ("size", "compress", "wanted"),
+    [
+        (99, None, False),
+        (100, None, True),
+        (99, True, True),
+        (100, True, True),
+        (99, False, False),
+        (100, False, False),
+    ],
+)
+def test_messages_from_the_threshold_on_are_compressed_unless_somebody_says(
+    size: int, compress: bool | None, wanted: bool
+) -> None:
+    deflate = PerMessageDeflate(DeflateParameters(), Compression(threshold=100), is_client=False)
+    assert deflate.is_wanted(bytes(size), compress) is wanted
+    assert deflate.is_worth_while(bytes(size), compress, False) is wanted
+
+
 def test_a_broadcast_of_what_does_not_become_smaller_goes_as_it_is() -> None:
     client, server = sides()
     for _ in range(2):
