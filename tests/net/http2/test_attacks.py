@@ -369,6 +369,29 @@ async def test_small_data_that_nobody_reads_is_limited(autojump_clock: MockClock
         assert peer.counts.limits_passed == {"h2_small_data": 1}
 
 
+async def test_large_data_read_or_not_allows_no_more_small_data(autojump_clock: MockClock) -> None:
+    async def handler(request: trio_ws.WebSocketRequest) -> None:
+        if request.path == "/":
+            await trio.sleep_forever()
+        async with request.accept() as websocket:
+            async for _ in websocket:
+                pass
+
+    async with raw_client(handler, limits=Limits(h2_small_data=600)) as peer:
+        await peer.connect(1, path="/read")
+        message = DataFrame(1, b"\x82\xfe\x01\x00" + bytes(4 + 256)).serialize()
+        for _ in range(3):
+            await peer.send(message * 100)
+            await wait_all_tasks_blocked()
+        await peer.connect(3)
+        await peer.data(3, bytes(2**14))
+        for passed in ({}, {}, {"h2_small_data": 1}):
+            assert peer.counts.limits_passed == {}
+            await peer.data(3, b"x")
+            await wait_all_tasks_blocked()
+            assert peer.counts.limits_passed == passed
+
+
 async def test_100000_messages_of_one_byte_that_are_read_are_no_attack(autojump_clock: MockClock) -> None:
     received = 0
 
