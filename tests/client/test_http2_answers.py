@@ -252,6 +252,7 @@ async def test_data_before_the_answer_costs_its_stream(interim: list[Fields], au
         async with open_plain(URL, dispatcher=agent):
             assert (trio.current_time(), len(agent.servers)) == (0, 1)
         assert agent.servers[0].resets()[0] == PROTOCOL_ERROR
+        assert agent.statistics().resets == 1
 
 
 async def test_headers_that_do_not_decompress_end_the_connection(autojump_clock: MockClock) -> None:
