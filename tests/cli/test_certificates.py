@@ -102,9 +102,9 @@ def test_files_that_do_not_hold_a_certificate(tmp_path: Path) -> None:
     calls: tuple[tuple[Callable[[], object], str], ...] = (
         (lambda: client_context(str(empty)), f"--ca-file: no certificate in {empty}: "),
         (lambda: client_context(str(missing)), f"--ca-file: cannot read {missing}: No such file or directory"),
-        (lambda: server_context(str(empty), None), f"no certificate and key in {empty}: "),
+        (lambda: server_context(str(empty), None), f"no certificate and its key in {empty}: "),
         (lambda: server_context(str(missing), None), f"cannot read {missing}: No such file or directory"),
-        (lambda: server_context(str(empty), str(missing)), f"no certificate and key in {empty} and {missing}: "),
+        (lambda: server_context(str(empty), str(missing)), f"no certificate and its key in {empty} and {missing}: "),
     )
     for call, line in calls:
         with pytest.raises(Failure) as caught:

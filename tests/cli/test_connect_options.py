@@ -260,7 +260,7 @@ async def test_a_certificate_of_the_clients_is_shown(
     arguments = ("--ca-file", files["ca"], "--cert", files["cert"], "--key", files["key"])
     assert await run_command("connect", url, "-x", "hello", "-f", *arguments) == 0
     assert told(capfd)[0] == "< hello\n"
-    with pytest.raises(Failure, match=r"^no certificate and key in .*ca\.pem"):
+    with pytest.raises(Failure, match=r"^no certificate and its key in .*ca\.pem"):
         await run_command("connect", url, "-x", "hello", "--cert", files["ca"])
     with pytest.raises(Failure, match=r"^--key needs --cert$"):
         await run_command("connect", url, "-x", "hello", "--key", files["key"])

@@ -121,7 +121,7 @@ async def test_a_certificate_can_be_given(tmp_path: Path, monkeypatch: pytest.Mo
             await websocket.send(b"bytes")
             assert await websocket.receive() == b"bytes"
 
-    status, lines = await serve_while(talk, "--port", "0", "--tls", "--cert-file", str(path), monkeypatch=monkeypatch)
+    status, lines = await serve_while(talk, "--port", "0", "--tls", "--cert", str(path), monkeypatch=monkeypatch)
     assert status == 0
     assert lines[0].startswith("listening on wss://127.0.0.1:")
 

@@ -107,6 +107,7 @@ SERVERS = [
     "deployed_server.py",
     "echo_server.py",
     "feed.py",
+    "market_feed.py",
     "one_port.py",
     "probes.py",
     "prometheus_metrics.py",
@@ -197,6 +198,13 @@ async def test_who_sends_too_much_is_closed() -> None:
                 for _ in range(1000):
                     await ws.send("x")
                     assert await ws.receive() == "x"
+
+
+def test_a_feed_that_loses_messages_is_followed() -> None:
+    with serving("market_feed.py") as (url, _):
+        price, state = run("market_data.py", url).split()
+    assert 100 <= float(price) < 110
+    assert state == "fresh"
 
 
 async def test_a_feed_is_followed_over_a_gap_and_a_loss() -> None:

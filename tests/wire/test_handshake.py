@@ -291,7 +291,7 @@ def test_the_accept_value_is_compared_in_its_case() -> None:
         client.check_http1_answer(Headers(headers))
 
 
-NONE_OF_TWO = "the server chose no subprotocol; a, b were offered"
+NONE_OF_TWO = "the server chose no subprotocol of those offered: a, b"
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def _load_certificate(context: ssl.SSLContext, cert_file: str, key_file: str | N
         context.load_cert_chain(cert_file, key_file, no_password)
     except ssl.SSLError as error:
         raise Failure(
-            f"no certificate and key in {_files(cert_file, key_file)}: {explain(error)}", WRONG_USAGE
+            f"no certificate and its key in {_files(cert_file, key_file)}: {explain(error)}", WRONG_USAGE
         ) from None
     except OSError as error:
         raise Failure(f"cannot read {_files(cert_file, key_file)}: {error.strerror}", WRONG_USAGE) from None

@@ -96,8 +96,10 @@ def add_parser(commands: Commands) -> None:
         action="store_true",
         help="speak TLS; without --cert-file by a throw-away certificate, whose authority's file is printed",
     )
-    parser.add_argument("--cert-file", metavar="PEM", help="the certificate, and those between it and its authority")
-    parser.add_argument("--key-file", metavar="PEM", help="its key, if that is in a file of its own")
+    parser.add_argument(
+        "--cert-file", "--cert", metavar="PEM", help="the certificate, and those between it and its authority"
+    )
+    parser.add_argument("--key-file", "--key", metavar="PEM", help="its key, if that is in a file of its own")
     parser.add_argument(
         "--origin",
         action="append",

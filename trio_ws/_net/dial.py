@@ -150,7 +150,9 @@ async def start_tls(
     tls = TLSTransport(below, context, server_side=False, server_hostname=server_hostname.removesuffix("."), alpn=alpn)
     await tls.handshake()
     if tls.alpn not in (None, *alpn):  # RFC 7301 §3.2
-        raise InvalidHandshake(f"the server chose {tls.alpn!r:.256} by ALPN; {', '.join(alpn)} were offered")
+        raise InvalidHandshake(
+            f"the server chose {tls.alpn!r:.256} by ALPN, not one of those offered: {', '.join(alpn)}"
+        )
     return tls
 
 

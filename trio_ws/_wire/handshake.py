@@ -232,7 +232,7 @@ class ClientHandshake:
             raise InvalidHandshake(f"the server chose the subprotocol {answers[0]!r:.256}, which was not offered")
         # WHATWG WebSockets, "establish a WebSocket connection": stricter than RFC 6455.
         if self._protocols and not answers:
-            raise InvalidHandshake(f"the server chose no subprotocol; {', '.join(self._protocols)} were offered")
+            raise InvalidHandshake(f"the server chose no subprotocol of those offered: {', '.join(self._protocols)}")
         return answers[0] if answers else None
 
     def _check_extensions(self, answer: str) -> DeflateParameters | None:
