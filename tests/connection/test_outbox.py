@@ -356,3 +356,16 @@ def test_the_pair_of_transports_is_joined() -> None:
     one, two = transport_pair()
     one.write(b"x")
     assert two.read() == b"x"
+
+
+async def test_nobody_waits_who_comes_after_the_line_was_let_go(autojump_clock: MockClock) -> None:
+    async with way_out() as way:
+        way.block(bytes(100))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(way.outbox.wait_for_room)
+            await wait_all_tasks_blocked()
+            way.outbox.release()
+            way.outbox.let_next_in()
+            for wait in (way.outbox.wait_for_room, way.outbox.wait_for_space):
+                with trio.fail_after(1):
+                    await wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_ws._connection.pings import MOST_WITHOUT_A_TASK, Pings, SentPing
 from trio_ws._util.token_bucket import TokenBucket
@@ -77,6 +77,13 @@ async def test_a_pong_and_the_end_wake_who_waits() -> None:
     assert pings.latency == 5
     assert not first.waited_for
     assert not second.waited_for
+
+
+async def test_a_ping_that_is_sent_after_the_end_has_no_answer(autojump_clock: MockClock) -> None:
+    pings = Pings()
+    pings.release()
+    with trio.fail_after(1):
+        assert await pings.wait(pings.note(None, 1.0)) is None
 
 
 async def test_a_cancelled_ping_still_answers_others() -> None:

@@ -42,6 +42,29 @@ class TaskSteps(trio.abc.Instrument):
         self.counts[task] += 1
 
 
+@pytest.mark.parametrize("receivers", [1, 2, 3, 4])
+async def test_nobody_waits_for_messages_after_the_last(receivers: int, autojump_clock: MockClock) -> None:
+    for _ in range(20):  # trio shuffles the tasks of a step
+        got: list[str | bytes] = []
+
+        async def take_all(websocket: trio_ws.WebSocket, got: list[str | bytes] = got) -> None:
+            with pytest.raises(trio_ws.ConnectionClosedOK):
+                while True:
+                    got.append(await websocket.receive())
+
+        async with one_side() as (websocket, peer):
+            began = trio.current_time()
+            async with trio.open_nursery() as nursery:
+                for _ in range(receivers):
+                    nursery.start_soon(take_all, websocket)
+                await wait_all_tasks_blocked()
+                for message in ("one", "two"):
+                    peer.send(message)
+                peer.close()
+            assert trio.current_time() == began
+        assert sorted(map(str, got)) == ["one", "two"]
+
+
 async def test_a_message_that_comes_alone_costs_one_step_of_the_reactor_and_one_of_the_receiver(
     autojump_clock: MockClock,
 ) -> None:

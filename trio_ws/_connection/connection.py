@@ -357,8 +357,11 @@ class Connection:
             else:
                 await trio.lowlevel.checkpoint()
         while not inbox.has_next:
-            if self.protocol.state is not OPEN and not inbox.messages and not self.can_receive():
-                await self.raise_closed()
+            if self.protocol.state is not OPEN and not self.can_receive():
+                if not inbox.messages:
+                    await self.raise_closed()
+                await trio.lowlevel.checkpoint()  # they are for a task that is about to run; nobody is woken later
+                continue
             if self.assembler.unclaimed is not None and not self.assembler.asking:
                 self._stream_no_more()
                 continue

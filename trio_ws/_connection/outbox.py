@@ -47,6 +47,7 @@ class Outbox:
         "_let_in",
         "_limit",
         "_pong",
+        "_released",
         "_senders",
         "_size",
         "_space",
@@ -69,6 +70,7 @@ class Outbox:
         self._senders = Waiters()
         self._let_in = False  # one has left the line and not run yet, or holds it: nobody may go before it
         self._space = Waiters()
+        self._released = False  # nobody is woken any more
         self.held: bool = False  # a message is going in pieces
         self.calm: bool = True  # nothing waits here, and nobody: a sender need not look further
         self._unacknowledged: float = -math.inf  # when that was last looked at
@@ -87,9 +89,10 @@ class Outbox:
 
     async def wait_for_room(self) -> None:
         """Wait in line until it is this sender's turn, or the connection is not open any more."""
-        self.calm = False
-        await self._senders.park()
-        self._let_in = False
+        if not self._released:
+            self.calm = False
+            await self._senders.park()
+            self._let_in = False
 
     def let_next_in(self) -> None:
         """Let the sender that has waited longest go if there is room: one at a time, or two would take the same."""
@@ -120,10 +123,12 @@ class Outbox:
 
     async def wait_for_space(self) -> None:
         """Wait, beside the line, until there may be space, or the connection is not open any more."""
-        await self._space.park()
+        if not self._released:
+            await self._space.park()
 
     def release(self) -> None:
-        """Let everyone go who waits: the connection is not open any more."""
+        """Let everyone go who waits, and who comes later: the connection is not open any more."""
+        self._released = True
         self._senders.unpark_all()
         self._space.unpark_all()
 

@@ -37,11 +37,12 @@ class Pings:
         latency: the round trip of the last ping that was answered, in seconds.
     """
 
-    __slots__ = ("_number", "_sent", "latency")
+    __slots__ = ("_number", "_released", "_sent", "latency")
 
     def __init__(self) -> None:
         self._sent: tuple[SentPing, ...] = ()  # oldest first; no list: an empty one takes memory
         self._number = 0
+        self._released = False
         self.latency: float | None = None
 
     def note(self, payload: bytes | None, now: float) -> SentPing:
@@ -79,13 +80,15 @@ class Pings:
         """Wait for the pong; None: it will not come. Cancelled, the ping is still noted: its pong answers others."""
         ping.waited_for = True
         try:
-            await ping.waiting.park()
+            if not self._released:
+                await ping.waiting.park()
         finally:
             ping.waited_for = False
             self._forget_oldest()
         return ping.round_trip
 
     def release(self) -> None:
-        """Wake every task that waits: no pong will come any more."""
+        """Wake every task that waits, and let none wait any more: no pong will come."""
+        self._released = True
         for ping in self._sent:
             ping.waiting.unpark_all()
