@@ -6,7 +6,9 @@ import contextlib
 import select
 import socket
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import trio
@@ -14,7 +16,16 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.serving import until
 from trio_ws import _reactor as reactor_module
-from trio_ws._reactor import BYTES_AT_ONCE, CANCELLED_TIMERS, EVENTS_AT_ONCE, READ, TIMERS_AT_ONCE, WRITE, Reactor
+from trio_ws._reactor import (
+    BYTES_AT_ONCE,
+    CANCELLED_TIMERS,
+    EVENTS_AT_ONCE,
+    READ,
+    STEP_TIME,
+    TIMERS_AT_ONCE,
+    WRITE,
+    Reactor,
+)
 from trio_ws._util.nursery import BackgroundNursery
 
 
@@ -399,6 +410,115 @@ async def test_no_more_is_fetched_while_enough_waits(monkeypatch: pytest.MonkeyP
     for ours, theirs in pairs:
         ours.close()
         theirs.close()
+
+
+class SlowClock:
+    """The process's clock, which goes on when a test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(reactor_module, "perf_counter", lambda: self.now)
+
+    def work(self) -> None:
+        """Take more than a third of a step."""
+        self.now += STEP_TIME * 0.4
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="there is no epoll")
+async def test_a_step_that_has_taken_long_leaves_other_sockets_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SlowClock(monkeypatch)
+    pairs = [socket.socketpair() for _ in range(7)]
+    handled: list[list[int]] = []
+    handle_ready = Reactor._handle_ready
+
+    def begin_step(self: Reactor, until: float) -> None:
+        handled.append([])
+        handle_ready(self, until)
+
+    monkeypatch.setattr(Reactor, "_handle_ready", begin_step)
+    async with BackgroundNursery() as nursery:
+        reactor, member = Reactor(nursery, shield=False), Member()
+        reactor.add(member)
+        socks = [FakeSocket(ours) for ours, _ in pairs]
+        for number, sock in enumerate(socks):
+
+            def handle(number: int = number) -> None:
+                clock.work()
+                handled[-1].append(number)
+
+            sock.on_events = handle
+            reactor.add_socket(sock)
+        while sum(map(len, handled)) < len(socks):
+            await trio.lowlevel.checkpoint()
+        assert [len(step) for step in handled] == [3, 3, 1]
+        assert sorted(number for step in handled for number in step) == list(range(7))
+        for sock in socks:
+            reactor.remove_socket(sock)
+        reactor.remove(member)
+    for ours, theirs in pairs:
+        ours.close()
+        theirs.close()
+
+
+async def test_calls_for_which_a_step_has_no_time_come_before_those_that_were_asked_for_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SlowClock(monkeypatch)
+    steps: list[list[str]] = []
+    call_until = reactor_module._call_until
+
+    def begin_step(until: float, calls: list[Any]) -> list[Any]:
+        steps.append([])
+        return call_until(until, calls)
+
+    monkeypatch.setattr(reactor_module, "_call_until", begin_step)
+    async with BackgroundNursery() as nursery:
+        reactor, member = Reactor(nursery, shield=False), Member()
+        reactor.add(member)
+
+        def call(name: str) -> None:
+            clock.work()
+            steps[-1].append(name)
+            if name.isdigit():
+                reactor.call_soon(member, partial(call, f"after {name}"))
+
+        for number in range(4):
+            reactor.call_soon(member, partial(call, str(number)))
+        while sum(map(len, steps)) < 8:
+            await trio.lowlevel.checkpoint()
+        assert steps == [["0", "1", "2"], ["3"], ["after 0", "after 1", "after 2"], ["after 3"]]
+        reactor.remove(member)
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="there is no epoll")
+async def test_sockets_have_their_turn_between_calls_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SlowClock(monkeypatch)
+    ours, theirs = socket.socketpair()
+    called = 0
+    async with BackgroundNursery() as nursery:
+        reactor, member, sock = Reactor(nursery, shield=False), Member(), FakeSocket(ours)
+        reactor.add(member)
+        reactor.add_socket(sock)
+        await wait_all_tasks_blocked(0.001)
+        sock.events.clear()
+
+        def call_again() -> None:
+            nonlocal called
+            called += 1
+            clock.work()
+            reactor.call_soon(member, call_again)
+
+        for _ in range(5):
+            reactor.call_soon(member, call_again)
+        await trio.lowlevel.checkpoint()
+        theirs.send(b"x")
+        while not sock.events:
+            await trio.lowlevel.checkpoint()
+        assert called <= 10
+        reactor.remove_socket(sock)
+        reactor.remove(member)
+    ours.close()
+    theirs.close()
 
 
 @pytest.mark.parametrize("use_epoll", [True, False])

@@ -6,7 +6,9 @@ Theory of operation:
    connections, and ends with the last one: the nursery may be a caller's, who leaves it.
 2. A *step* is synchronous and bounded: sockets that are ready, each once, then callbacks that were asked for before.
    What these ask for comes in the next step, and other tasks run between. So a connection understands no more in a step
-   than it wants to, and no connection can hold up another for longer.
+   than it wants to, and no connection can hold up another for longer. After :data:`STEP_TIME` nothing more is begun:
+   what a few bytes mean can be much, and many connections can send them. What is left comes in the next step, before
+   anything else.
 3. On Linux one edge-triggered epoll set has every socket, for both directions, from the beginning to the end: no
    message costs a system call for it. trio waits for the descriptor of the set. A socket that was not read until it
    was empty gives no second event, so it says :meth:`Reactor.again`. Elsewhere small tasks wait for each socket.
@@ -28,6 +30,7 @@ import itertools
 import math
 import select
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
@@ -47,6 +50,7 @@ _open_epoll: Callable[[], Any] | None = getattr(select, "epoll", None)
 
 EVENTS_AT_ONCE = 128  # of a step
 BYTES_AT_ONCE = 2**20  # that a step reads
+STEP_TIME = 0.002  # seconds, of the process's own clock: trio's may stand still in tests
 TIMERS_AT_ONCE = 128
 
 # Steps in which all that lies in a socket comes up through any pile of streams. What ends a connection because of the
@@ -121,6 +125,7 @@ class Reactor:
         self._guard = trio.CancelScope()  # around everything
         self._ready: dict[ReadySocket, int] = {}  # with their events
         self._soon: list[tuple[Guarded, Callable[[], None]]] = []
+        self._late: list[tuple[Guarded, Callable[[], None]]] = []  # for which the last step had no time
         self._timers: list[tuple[float, int, Timer]] = []
         self._number = itertools.count()
         self._cancelled = 0  # of the timers
@@ -259,15 +264,15 @@ class Reactor:
             self._members.clear()
             self._ready.clear()
             self._soon.clear()
+            self._late.clear()
             self._uncancellable = 0
             self._guard = trio.CancelScope()
             self._watcher.close()
 
     async def _run_steps(self) -> None:
         watcher = self._watcher
-        calls: list[tuple[Guarded, Callable[[], None]]] = []
         while self._members:
-            if self._ready or self._soon:
+            if self._ready or self._soon or self._late:
                 await trio.lowlevel.checkpoint()
             else:
                 self._waiting = True
@@ -277,17 +282,18 @@ class Reactor:
                     pass
                 finally:
                     self._waiting = False
-            if self._soon:
-                calls, self._soon = self._soon, []
+            until = perf_counter() + STEP_TIME
+            if self._late:
+                self._late = _call_until(until, self._late)
+                continue
+            calls, self._soon = self._soon, []
             watcher.fetch(self._ready)
             if self._ready:
-                self._handle_ready()
+                self._handle_ready(until)
             if calls:
-                for owner, callback in calls:
-                    _call_guarded(owner, callback)
-                calls = []
+                self._late = _call_until(until, calls) if perf_counter() < until else calls
 
-    def _handle_ready(self) -> None:
+    def _handle_ready(self, until: float) -> None:
         ready, self._ready = self._ready, {}
         room = BYTES_AT_ONCE
         waiting = iter(ready.items())
@@ -296,10 +302,8 @@ class Reactor:
                 room -= sock.handle_events(events)
             except Exception as error:  # a bug ends its connection, and nothing else
                 sock.crash(error)
-            if room <= 0:
+            if room <= 0 or perf_counter() >= until:
                 break
-        else:
-            return
         left = dict(waiting)  # they come first in the next step
         for sock, events in self._ready.items():
             left[sock] = left.get(sock, 0) | events
@@ -468,6 +472,17 @@ class TaskWatcher:
                 await trio.lowlevel.wait_writable(sock.fd)
                 _call_guarded(sock, partial(sock.handle_events, WRITE))
         self._flushing.discard(sock)
+
+
+def _call_until(
+    until: float, calls: list[tuple[Guarded, Callable[[], None]]]
+) -> list[tuple[Guarded, Callable[[], None]]]:
+    """Make calls, one at least, until that time; return those that are left."""
+    for number, (owner, callback) in enumerate(calls, start=1):
+        _call_guarded(owner, callback)
+        if perf_counter() >= until:
+            return calls[number:]
+    return []
 
 
 def _call_guarded(owner: Guarded, callback: Callable[[], object]) -> None:

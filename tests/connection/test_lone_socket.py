@@ -29,9 +29,9 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     noted: list[int] = []
     handle_ready = Reactor._handle_ready
 
-    def note(self: Reactor) -> None:
+    def note(self: Reactor, until: float) -> None:
         noted.append(len(self._ready))
-        handle_ready(self)
+        handle_ready(self, until)
 
     monkeypatch.setattr(Reactor, "_handle_ready", note)
     return noted
