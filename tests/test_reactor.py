@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import select
 import socket
-from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -14,62 +12,18 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.serving import until
+from tests.reactors import FakeSocket, Member
 from trio_ws import _reactor as reactor_module
+from trio_ws import _readiness as readiness_module
 from trio_ws._reactor import (
     BYTES_AT_ONCE,
     CANCELLED_TIMERS,
-    EVENTS_AT_ONCE,
-    READ,
     STEP_TIME,
     TIMERS_AT_ONCE,
-    WRITE,
     Reactor,
 )
+from trio_ws._readiness import EVENTS_AT_ONCE
 from trio_ws._util.nursery import BackgroundNursery
-
-
-class Member:
-    """Notes what it is told."""
-
-    def __init__(self, log: list[object] | None = None) -> None:
-        self.log: list[object] = [] if log is None else log
-
-    def abandon(self) -> None:
-        self.log.append(("abandon", self))
-
-    def crash(self, error: Exception) -> None:
-        self.log.append(error)
-
-
-class FakeSocket(Member):
-    """A socket whose reads are what a test says."""
-
-    def __init__(self, sock: socket.socket, reads: int = 1) -> None:
-        super().__init__()
-        self._sock = sock
-        sock.setblocking(False)
-        self.fd = sock.fileno()
-        self.reading_paused = False
-        self.unsent = 0
-        self.events: list[int] = []
-        self.on_events: Callable[[], None] = lambda: None
-        self.reads = reads
-
-    def handle_events(self, events: int) -> int:
-        self.events.append(events)
-        self.on_events()
-        with contextlib.suppress(OSError):
-            self._sock.recv(100)
-        return self.reads
-
-
-def read_all_there_is(sock: socket.socket) -> None:
-    sock.setblocking(False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            sock.recv(2**16)
-
 
 # ---- its life ----
 
@@ -393,7 +347,7 @@ async def test_an_event_for_a_socket_that_was_removed_in_the_same_step_is_droppe
 
 
 async def test_no_more_is_fetched_while_enough_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reactor_module, "EVENTS_AT_ONCE", 2)
+    monkeypatch.setattr(readiness_module, "EVENTS_AT_ONCE", 2)
     assert EVENTS_AT_ONCE > 2
     pairs = [socket.socketpair() for _ in range(5)]
     async with BackgroundNursery() as nursery:
@@ -519,92 +473,3 @@ async def test_sockets_have_their_turn_between_calls_without_end(monkeypatch: py
         reactor.remove(member)
     ours.close()
     theirs.close()
-
-
-@pytest.mark.parametrize("use_epoll", [True, False])
-async def test_nothing_is_left_open(use_epoll: bool) -> None:
-    ours, theirs = socket.socketpair()
-    for _ in range(3):
-        async with BackgroundNursery() as nursery:
-            reactor, member = Reactor(nursery, shield=True, use_epoll=use_epoll), Member()
-            sock = FakeSocket(ours)
-            reactor.add(member)
-            await wait_all_tasks_blocked()
-            reactor.add_socket(sock)
-            reactor.flush_when_writable(sock)
-            theirs.send(b"x")
-            await wait_all_tasks_blocked(0.001)
-            assert sock.events
-            reactor.again(sock)
-            await wait_all_tasks_blocked(0.001)
-            assert reactor.lone_socket is (sock if use_epoll else None)
-            reactor.remove_socket(sock)
-            assert reactor.lone_socket is None
-            reactor.remove(member)
-            await wait_all_tasks_blocked()
-            assert not nursery.child_tasks
-            reactor.remove_socket(sock)
-    ours.close()
-    theirs.close()
-
-
-@pytest.mark.parametrize("use_epoll", [True, False])
-async def test_with_a_shield_sockets_are_served_until_the_last_member_goes(use_epoll: bool) -> None:
-    ours, theirs = socket.socketpair()
-    sock, member = FakeSocket(ours), Member()
-    async with trio.open_nursery() as nursery:
-        reactor = Reactor(nursery, shield=True, use_epoll=use_epoll)
-        reactor.add(member)
-        reactor.add_socket(sock)
-        nursery.cancel_scope.cancel()
-        try:
-            with trio.CancelScope(shield=True), trio.fail_after(10):
-                await wait_all_tasks_blocked(0.001)
-                sock.events.clear()
-                theirs.send(b"x")
-                await until(lambda: any(events & READ for events in sock.events))
-                with contextlib.suppress(BlockingIOError):
-                    while True:
-                        ours.send(bytes(2**16))
-                sock.unsent = 1
-                reactor.flush_when_writable(sock)
-                await wait_all_tasks_blocked(0.001)
-                sock.events.clear()
-                sock.on_events = lambda: setattr(sock, "unsent", 0)
-                read_all_there_is(theirs)
-                await until(lambda: any(events & WRITE for events in sock.events))
-        finally:
-            reactor.remove_socket(sock)
-            reactor.remove(member)
-    ours.close()
-    theirs.close()
-
-
-async def test_without_epoll_nothing_is_done_in_a_pause() -> None:
-    ours, theirs = socket.socketpair()
-    sock, member = FakeSocket(ours), Member()
-    sock.reading_paused = True
-    theirs.send(b"x")
-    async with BackgroundNursery() as nursery:
-        reactor = Reactor(nursery, shield=True, use_epoll=False)
-        reactor.add(member)
-        reactor.add_socket(sock)
-        try:
-            for _ in range(20):
-                await trio.lowlevel.checkpoint()
-            assert sock.events == []
-            sock.reading_paused = False
-            reactor.again(sock)
-            with trio.fail_after(10):
-                await until(lambda: sock.events == [READ])
-        finally:
-            reactor.remove_socket(sock)
-            reactor.remove(member)
-    ours.close()
-    theirs.close()
-
-
-def test_epoll_flags_are_those_of_the_system() -> None:
-    assert reactor_module.READ == select.EPOLLIN
-    assert reactor_module.WRITE == select.EPOLLOUT
-    assert reactor_module.HANGUP == select.EPOLLERR | select.EPOLLHUP | select.EPOLLRDHUP

@@ -9,13 +9,12 @@ Theory of operation:
    than it wants to, and no connection can hold up another for longer. After :data:`STEP_TIME` nothing more is begun:
    what a few bytes mean can be much, and many connections can send them. What is left comes in the next step, before
    anything else.
-3. On Linux one edge-triggered epoll set has every socket, for both directions, from the beginning to the end: no
-   message costs a system call for it. trio waits for the descriptor of the set. A socket that was not read until it
-   was empty gives no second event, so it says :meth:`Reactor.again`. Elsewhere small tasks wait for each socket.
+3. Which sockets are ready tells :mod:`trio_ws._readiness`, once each time that something comes. A socket that was not
+   read until it was empty gives no second event, so it says :meth:`Reactor.again`.
 4. Timers are a heap. One cancel scope around the waits has the earliest deadline, so a wait costs no scope.
 5. A connection that is alone can do with one task less: the task that waits for its message waits for the *lone socket*
-   itself, and reads. The set ignores the input of that socket for so long, and only for so long: whenever no task waits
-   for the socket, the reactor does.
+   itself, and reads. The reactor ignores the input of that socket for so long, and only for so long: whenever no task
+   waits for the socket, the reactor does.
 6. Cancelled, the reactor has its members end at once, the newest first: a WebSocket before the connection that
    carries it. A task that was woken before, in the same nursery, runs first: it is to meet the cancellation, and not
    the error that its connection has gone. With ``shield`` the reactor stays until its members have ended by themselves:
@@ -24,31 +23,22 @@ Theory of operation:
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import itertools
 import math
-import select
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from ._readiness import READ, Guarded, best_readiness, call_guarded
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
-READ = 0x1
-WRITE = 0x4
-PEER_ENDED = 0x2000  # EPOLLRDHUP
-HANGUP = 0x8 | 0x10 | PEER_ENDED  # EPOLLERR, EPOLLHUP
-EDGE_TRIGGERED = 1 << 31  # EPOLLET
-INPUT = READ | PEER_ENDED | EDGE_TRIGGERED
+    from ._readiness import Readiness, ReadySocket
 
-# None where there is no epoll. By name: type checkers do not know it for those systems.
-_open_epoll: Callable[[], Any] | None = getattr(select, "epoll", None)
-
-EVENTS_AT_ONCE = 128  # of a step
 BYTES_AT_ONCE = 2**20  # that a step reads
 STEP_TIME = 0.002  # seconds, of the process's own clock: trio's may stand still in tests
 TIMERS_AT_ONCE = 128
@@ -60,31 +50,11 @@ INPUT_PASSES = 16
 CANCELLED_TIMERS = 64  # that the heap may keep, or as many as there are others
 
 
-class Guarded(Protocol):
-    """An object whose bugs must end that object alone."""
-
-    def crash(self, error: Exception) -> None:
-        """End because a callback of this object raised ``error``, which is a bug of this library."""
-
-
 class Member(Guarded, Protocol):
     """A connection that keeps its reactor running."""
 
     def abandon(self) -> None:
         """End at once: the reactor was cancelled."""
-
-
-class ReadySocket(Guarded, Protocol):
-    """A socket that a reactor watches."""
-
-    @property
-    def fd(self) -> int: ...
-    @property
-    def reading_paused(self) -> bool: ...
-    @property
-    def unsent(self) -> int: ...
-    def handle_events(self, events: int) -> int:
-        """Read, flush; return how many bytes came. ``events`` are of :data:`READ`, :data:`WRITE`, :data:`HANGUP`."""
 
 
 class Timer:
@@ -110,16 +80,16 @@ class Reactor:
     Args:
         nursery: where the task runs.
         shield: live on when the nursery is cancelled, until the last member has ended.
-        use_epoll: False: wait for each socket in tasks of its own, as where there is no epoll.
+        readiness: which sockets are ready; None: the best that the system has.
 
     Attributes:
         lone_socket: the only socket of the only member, which a task that waits for input may read itself (rule 5).
     """
 
-    def __init__(self, nursery: trio.Nursery, *, shield: bool, use_epoll: bool = _open_epoll is not None) -> None:
+    def __init__(self, nursery: trio.Nursery, *, shield: bool, readiness: Readiness | None = None) -> None:
         self._nursery = nursery
         self._shield = shield
-        self._watcher: EpollWatcher | TaskWatcher = EpollWatcher() if use_epoll else TaskWatcher(nursery)
+        self._readiness = best_readiness(nursery) if readiness is None else readiness
         self._members: dict[Member, bool] = {}  # in their order, and whether each may not be cancelled
         self._uncancellable = 0  # of them
         self._guard = trio.CancelScope()  # around everything
@@ -198,33 +168,33 @@ class Reactor:
 
     def add_socket(self, sock: ReadySocket) -> None:
         """Have this socket's events handled until :meth:`remove_socket`."""
-        self._watcher.add(sock)
+        self._readiness.add(sock)
         self._look_for_lone_socket()
         self._wake()  # it may be waiting for nothing but a call
 
     def remove_socket(self, sock: ReadySocket) -> None:
         """Watch this socket no more; it is about to be closed."""
-        self._watcher.remove(sock)
+        self._readiness.remove(sock)
         self._look_for_lone_socket()
 
     def _look_for_lone_socket(self) -> None:
-        self.lone_socket = self._watcher.only_socket if len(self._members) == 1 else None
+        self.lone_socket = self._readiness.only_socket if len(self._members) == 1 else None
 
     def again(self, sock: ReadySocket) -> None:
         """Have this socket read in the next step: it was not read until it was empty."""
         self._ready[sock] = self._ready.get(sock, 0) | READ
-        self._watcher.resume(sock)
+        self._readiness.resume(sock)
         self._wake()
 
     def flush_when_writable(self, sock: ReadySocket) -> None:
         """Have this socket's ``WRITE`` handled: it did not take all."""
-        self._watcher.wait_writable(sock)
+        self._readiness.wait_writable(sock)
 
     # ---- what a task calls that waits for input ----
 
     def leave_to_task(self, sock: ReadySocket) -> None:
         """Let the calling task wait for this socket's input and then call :meth:`read`; :meth:`watch` must follow."""
-        self._watcher.ignore_input(sock)
+        self._readiness.ignore_input(sock)
 
     def read(self, sock: ReadySocket) -> None:
         """Read a socket that has input."""
@@ -235,14 +205,14 @@ class Reactor:
 
     def watch(self, sock: ReadySocket) -> None:
         """Have this socket's input handled again, if it is still there."""
-        self._watcher.watch_input(sock)
+        self._readiness.watch_input(sock)
 
     # ---- the task ----
 
     def _wake(self) -> None:
         if self._waiting:
             self._waiting = False
-            self._watcher.wake()
+            self._readiness.wake()
 
     @trio.lowlevel.enable_ki_protection
     async def _run(self) -> None:
@@ -267,17 +237,17 @@ class Reactor:
             self._late.clear()
             self._uncancellable = 0
             self._guard = trio.CancelScope()
-            self._watcher.close()
+            self._readiness.close()
 
     async def _run_steps(self) -> None:
-        watcher = self._watcher
+        readiness = self._readiness
         while self._members:
             if self._ready or self._soon or self._late:
                 await trio.lowlevel.checkpoint()
             else:
                 self._waiting = True
                 try:
-                    await watcher.wait()
+                    await readiness.wait()
                 except trio.ClosedResourceError:  # from _wake()
                     pass
                 finally:
@@ -287,7 +257,7 @@ class Reactor:
                 self._late = _call_until(until, self._late)
                 continue
             calls, self._soon = self._soon, []
-            watcher.fetch(self._ready)
+            readiness.fetch(self._ready)
             if self._ready:
                 self._handle_ready(until)
             if calls:
@@ -319,159 +289,7 @@ class Reactor:
                 self._cancelled -= 1
             else:
                 call, timer.call = timer.call, None
-                _call_guarded(*call)
-
-
-class EpollWatcher:
-    """Sockets in one edge-triggered epoll set, which is made with the first of them."""
-
-    __slots__ = ("_epoll", "_fd", "_input_only", "_parked", "_sockets")
-
-    def __init__(self) -> None:
-        self._epoll: Any = None
-        self._fd = -1
-        self._input_only: ReadySocket | None = None  # of which the set tells nothing, or input only
-        self._parked = trio.lowlevel.ParkingLot()  # where to wait while there is no set
-        self._sockets: dict[int, ReadySocket] = {}
-
-    def add(self, sock: ReadySocket) -> None:
-        if self._epoll is None:
-            assert _open_epoll is not None
-            self._epoll = _open_epoll()
-            self._fd = self._epoll.fileno()
-        self._sockets[sock.fd] = sock
-        self._epoll.register(sock.fd, INPUT | WRITE)
-
-    def remove(self, sock: ReadySocket) -> None:
-        if self._sockets.pop(sock.fd, None) is not None and self._epoll is not None:
-            self._epoll.unregister(sock.fd)
-
-    @property
-    def only_socket(self) -> ReadySocket | None:
-        """The socket, if there is exactly one."""
-        return next(iter(self._sockets.values())) if len(self._sockets) == 1 else None
-
-    def ignore_input(self, sock: ReadySocket) -> None:
-        """Give nothing for this socket but the loss of its connection."""
-        self._input_only = sock
-        self._epoll.modify(sock.fd, EDGE_TRIGGERED)
-
-    def watch_input(self, sock: ReadySocket) -> None:
-        """Give this socket's input again, also what came meanwhile."""
-        if self._sockets.get(sock.fd) is sock:
-            # A change tells what is there already, and nearly all sockets can be written to.
-            self._input_only = None if sock.unsent else sock
-            self._epoll.modify(sock.fd, INPUT | WRITE if sock.unsent else INPUT)
-
-    def resume(self, sock: ReadySocket) -> None:
-        """Nothing to do: the set has this socket for as long as it lives."""
-
-    def wait_writable(self, sock: ReadySocket) -> None:
-        if sock is self._input_only:
-            self._input_only = None
-            self._epoll.modify(sock.fd, INPUT | WRITE)
-
-    def wait(self) -> Awaitable[None]:
-        """Wait until :meth:`fetch` may give something.
-
-        Raises:
-            trio.ClosedResourceError: :meth:`wake` was called, or so it may.
-        """
-        # Not async: one coroutine less for each wait.
-        return self._parked.park() if self._fd < 0 else trio.lowlevel.wait_readable(self._fd)  # noqa: ASYNC105
-
-    def wake(self) -> None:
-        self._parked.unpark_all()
-        if self._fd >= 0:
-            trio.lowlevel.notify_closing(self._fd)
-
-    def fetch(self, ready: dict[ReadySocket, int]) -> None:
-        """Append the sockets that are ready, and how."""
-        if self._epoll is not None and len(ready) < EVENTS_AT_ONCE:
-            sockets = self._sockets
-            for fd, events in self._epoll.poll(0, EVENTS_AT_ONCE):
-                ready[sockets[fd]] = ready.get(sockets[fd], 0) | events
-
-    def close(self) -> None:
-        if self._epoll is not None:
-            trio.lowlevel.notify_closing(self._fd)
-            self._epoll.close()
-            self._epoll, self._fd = None, -1
-            self._sockets.clear()
-            self._input_only = None
-
-
-class TaskWatcher:
-    """Sockets that small tasks wait for: one reads a socket, one more flushes while that has something to send.
-
-    The tasks are shielded: they end with their socket, which the connection aborts when the reactor is cancelled.
-    """
-
-    __slots__ = ("_calls", "_flushing", "_nursery", "_sockets")
-
-    only_socket = None  # a task waits for it already
-
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
-        self._calls = trio.lowlevel.ParkingLot()  # where the reactor waits
-        self._sockets: dict[ReadySocket, trio.lowlevel.ParkingLot] = {}  # each with where its reader waits in a pause
-        self._flushing: set[ReadySocket] = set()
-
-    def add(self, sock: ReadySocket) -> None:
-        self._sockets[sock] = trio.lowlevel.ParkingLot()
-        self._nursery.start_soon(self._read, sock)
-
-    def remove(self, sock: ReadySocket) -> None:
-        if (lot := self._sockets.pop(sock, None)) is not None:
-            lot.unpark_all()
-            trio.lowlevel.notify_closing(sock.fd)
-
-    def ignore_input(self, sock: ReadySocket) -> None:
-        """Not called: no socket is lone here."""
-
-    def watch_input(self, sock: ReadySocket) -> None:
-        """Not called, as above."""
-
-    def resume(self, sock: ReadySocket) -> None:
-        """Let the task that reads this socket go on after a pause."""
-        self._sockets[sock].unpark_all()
-
-    def wait_writable(self, sock: ReadySocket) -> None:
-        """Flush in a task of its own."""
-        if sock not in self._flushing:
-            self._flushing.add(sock)
-            self._nursery.start_soon(self._flush, sock)
-
-    def wait(self) -> Awaitable[None]:
-        """Wait until :meth:`wake`."""
-        return self._calls.park()  # noqa: ASYNC105
-
-    def wake(self) -> None:
-        self._calls.unpark_all()
-
-    def fetch(self, ready: dict[ReadySocket, int]) -> None:
-        """Nothing to do: the tasks handle the events themselves."""
-
-    def close(self) -> None:
-        """Nothing to do: each task ends with its socket."""
-
-    @trio.lowlevel.enable_ki_protection
-    async def _read(self, sock: ReadySocket) -> None:
-        with trio.CancelScope(shield=True), contextlib.suppress(trio.ClosedResourceError):  # from remove()
-            while sock in self._sockets:
-                if sock.reading_paused:
-                    await self._sockets[sock].park()
-                else:
-                    await trio.lowlevel.wait_readable(sock.fd)
-                    _call_guarded(sock, partial(sock.handle_events, READ))
-
-    @trio.lowlevel.enable_ki_protection
-    async def _flush(self, sock: ReadySocket) -> None:
-        with trio.CancelScope(shield=True), contextlib.suppress(trio.ClosedResourceError):
-            while sock in self._sockets and sock.unsent:
-                await trio.lowlevel.wait_writable(sock.fd)
-                _call_guarded(sock, partial(sock.handle_events, WRITE))
-        self._flushing.discard(sock)
+                call_guarded(*call)
 
 
 def _call_until(
@@ -479,14 +297,7 @@ def _call_until(
 ) -> list[tuple[Guarded, Callable[[], None]]]:
     """Make calls, one at least, until that time; return those that are left."""
     for number, (owner, callback) in enumerate(calls, start=1):
-        _call_guarded(owner, callback)
+        call_guarded(owner, callback)
         if perf_counter() >= until:
             return calls[number:]
     return []
-
-
-def _call_guarded(owner: Guarded, callback: Callable[[], object]) -> None:
-    try:
-        callback()
-    except Exception as error:  # as in Reactor._handle_ready()
-        owner.crash(error)

@@ -6,7 +6,7 @@ import abc
 import math
 from typing import TYPE_CHECKING, Protocol
 
-from ._reactor import Guarded
+from ._readiness import Guarded
 
 if TYPE_CHECKING:
     import ssl

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import struct
 from collections.abc import AsyncGenerator
@@ -14,13 +13,19 @@ from trio.testing import wait_all_tasks_blocked
 
 import trio_ws
 from tests.connection.sides import start
+from tests.reactors import SETS
 from tests.serving import until
+from trio_ws import _reactor as reactor_module
 from trio_ws._net.socket_transport import SocketTransport
 from trio_ws._reactor import Reactor
 from trio_ws._util.nursery import BackgroundNursery
 from trio_ws._wire.frames import Opcode, frame_bytes
 
-pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="there is no epoll")
+
+@pytest.fixture(params=SETS, autouse=True)
+def readiness(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every reactor take one set after the other."""
+    monkeypatch.setattr(reactor_module, "best_readiness", SETS[request.param])
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
-"""What every transport does once it pushes: over sockets, driven by epoll and by tasks, over streams and TLS."""
+"""What every transport does once it pushes: over sockets, in each way to be told of them, over streams and TLS."""
 
 from __future__ import annotations
 
 import os
 import socket
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -16,11 +16,13 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 from trio_ws._net.socket_transport import MOST_READ, SocketTransport, prepare_socket
 from trio_ws._net.stream_transport import StreamTransport
 from trio_ws._net.tls import TLSTransport
-from trio_ws._reactor import WRITE, Reactor
+from trio_ws._reactor import Reactor
+from trio_ws._readiness import WRITE
 from trio_ws._transport import Transport
 from trio_ws._util.nursery import BackgroundNursery
 
 from ..raw import as_stream, client_context, read_all, reset, server_context, tcp_pair
+from ..reactors import READINESS, SETS
 
 MEBIBYTE = bytes(range(256)) * 4096
 
@@ -84,11 +86,12 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def over_socket(family: int, *, use_epoll: bool) -> AsyncGenerator[Scene]:
+async def over_socket(family: int, readiness: str) -> AsyncGenerator[Scene]:
     ours, theirs = socket.socketpair() if family == socket.AF_UNIX else tcp_pair(socket.AddressFamily(family))
     async with BackgroundNursery() as nursery, as_stream(theirs) as peer:
-        reactor = Reactor(nursery, shield=True, use_epoll=use_epoll)
-        yield Scene(SocketTransport(prepare_socket(ours)), reactor, peer, tells_early=use_epoll, socket=theirs)
+        reactor = Reactor(nursery, shield=True, readiness=READINESS[readiness](nursery))
+        tells_early = readiness in SETS
+        yield Scene(SocketTransport(prepare_socket(ours)), reactor, peer, tells_early=tells_early, socket=theirs)
 
 
 @asynccontextmanager
@@ -124,15 +127,14 @@ async def over_tls() -> AsyncGenerator[Scene]:
         yield Scene(transport, Reactor(nursery, shield=True), Peer(), tells_early=False)
 
 
-SCENES = {
-    "tcp": lambda: over_socket(socket.AF_INET, use_epoll=True),
-    "tcp by tasks": lambda: over_socket(socket.AF_INET, use_epoll=False),
-    "unix": lambda: over_socket(socket.AF_UNIX, use_epoll=True),
-    "unix by tasks": lambda: over_socket(socket.AF_UNIX, use_epoll=False),
+SCENES: dict[str, Callable[[], AbstractAsyncContextManager[Scene]]] = {
+    **{f"tcp by {kind}": partial(over_socket, socket.AF_INET, kind) for kind in READINESS},
+    **{f"unix by {kind}": partial(over_socket, socket.AF_UNIX, kind) for kind in READINESS},
     "stream": over_stream,
     "tls": over_tls,
 }
-SOCKETS = ["tcp", "tcp by tasks", "unix", "unix by tasks"]
+SOCKETS = [kind for kind in SCENES if " by " in kind]
+ANY_TCP = f"tcp by {next(iter(SETS))}"
 
 
 @asynccontextmanager
@@ -383,7 +385,7 @@ async def test_a_reset_is_told_as_an_error(kind: str) -> None:
 
 
 async def test_a_reset_is_told_in_a_pause() -> None:
-    async with pushing("tcp") as scene:
+    async with pushing(ANY_TCP) as scene:
         assert scene.socket is not None
         scene.transport.pause_reading()
         reset(scene.socket)
@@ -446,7 +448,7 @@ async def test_what_waited_before_the_start_goes_by_itself(kind: str) -> None:
 
 
 async def test_an_aborted_transport_is_not_watched() -> None:
-    async with over_socket(socket.AF_INET, use_epoll=True) as scene:
+    async with over_socket(socket.AF_INET, next(iter(SETS))) as scene:
         scene.transport.abort()
         scene.reactor.add(scene.listener)
         scene.transport.start(scene.listener, scene.reactor)
@@ -456,7 +458,7 @@ async def test_an_aborted_transport_is_not_watched() -> None:
 
 
 async def test_a_repeated_abort_leaves_the_next_socket_of_that_descriptor_alone() -> None:
-    async with pushing("tcp") as scene:
+    async with pushing(ANY_TCP) as scene:
         assert isinstance(scene.transport, SocketTransport)
         ours, theirs = tcp_pair()
         with ours, theirs:
@@ -471,7 +473,7 @@ async def test_a_repeated_abort_leaves_the_next_socket_of_that_descriptor_alone(
 
 
 async def test_a_step_reads_a_socket_once_and_others_run_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with pushing("tcp") as scene:
+    async with pushing(ANY_TCP) as scene:
         sizes: list[int] = []
         scene.listener.on_data = lambda data: sizes.append(len(data))
         async with trio.open_nursery() as nursery:
@@ -481,7 +483,7 @@ async def test_a_step_reads_a_socket_once_and_others_run_between(monkeypatch: py
 
 
 async def test_a_paused_transport_pushes_nothing_when_it_is_asked() -> None:
-    async with pushing("tcp") as scene:
+    async with pushing(ANY_TCP) as scene:
         assert scene.socket is not None
         scene.transport.pause_reading()
         scene.socket.sendall(b"later")
@@ -509,7 +511,7 @@ async def test_a_transport_that_has_not_been_started_has_nobody_to_push_to() -> 
 
 
 async def test_room_that_is_not_there_is_not_told() -> None:
-    async with pushing("tcp") as scene:
+    async with pushing(ANY_TCP) as scene:
         assert isinstance(scene.transport, SocketTransport)
         scene.transport.write(MEBIBYTE * 8)
         await wait_all_tasks_blocked()
@@ -521,7 +523,7 @@ async def test_room_that_is_not_there_is_not_told() -> None:
 
 
 async def test_where_the_system_does_not_say_what_it_holds_only_ours_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with pushing("tcp") as scene:
+    async with pushing(ANY_TCP) as scene:
         scene.transport.write(MEBIBYTE * 8)
         await wait_all_tasks_blocked()
         assert scene.transport.unacknowledged > scene.transport.unsent > 0

@@ -22,7 +22,8 @@ from outcome import Value
 from .._wire.speedups import weigh
 
 if TYPE_CHECKING:
-    from .._reactor import Reactor, ReadySocket
+    from .._reactor import Reactor
+    from .._readiness import ReadySocket
 
 _EMPTY: deque[str | bytes] = deque(maxlen=0)  # shared: a deque takes 760 bytes even when it is empty
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .._reactor import HANGUP, WRITE
+from .._readiness import HANGUP, WRITE
 from .._transport import Transport
 
 try:
