@@ -8,8 +8,8 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.benchmarks.groups import CHECKPOINT, HTTP1, NOWAIT, OURS, RAW, ZLIB
-from trio_ws._wire.deflate_backends import BEST
+from tests.benchmarks.bars import IDLE_MOST, RECEIVE_MOST, STEP_MOST, ratios_of
+from tests.benchmarks.groups import CHECKPOINT, NOWAIT, OURS, ZLIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 KIBIBYTE = 2**10
 BARS = "bars"
-IDLE_MOST = 12  # KiB
-RECEIVE_MOST = 2.0  # µs more than a checkpoint
-STEP_MOST = 5.0  # ms
 
 Table = tuple[str, "Sequence[str]", "Sequence[Sequence[str]]"]
 
@@ -89,49 +86,31 @@ def table_of_idle(idles: Sequence[Idle]) -> Table:
 
 # ---- bars ----
 
-SMALL = {RAW: 1.0, "websockets.trio": 0.5, "trio-websocket": 1 / 3, "websockets.asyncio": 1.0, "aiohttp": 1.0}
-SMALL["picows on uvloop"] = 1.5
-
 
 def verdicts_of(case: Case, rounds: Rounds) -> Iterator[Verdict]:
-    """Hold one case against the bars that docs/topics/speed.md lists."""
-    bars: dict[str, float] = {}
+    """Hold one case against its bars."""
     ours = OURS
-    echo = case.group in ("echo", "crowd") and case.size in ("64 B", "16 KiB")
-    if echo and case.variant == "plain":
-        bars = SMALL
-    elif echo and case.variant == "tls":
-        bars = {RAW: 0.7}
-    elif case.group == "flood" and case.variant == "plain" and case.size == "64 B":
-        bars = {"websockets.asyncio": 1.0, "aiohttp": 1.0}
+    if CHECKPOINT in rounds:
         ours = NOWAIT
         pairs = zip(rounds[OURS], rounds[CHECKPOINT], strict=True)
         extra = statistics.median(one.cpu - other.cpu for one, other in pairs)
         yield Verdict(f"{case.title}: receive() beyond a checkpoint", RECEIVE_MOST, extra * 1e6, "µs")
-    elif (case.size == "1 MiB" and case.variant == "plain") or case.group == "handshake":
-        bars = {"websockets.asyncio": 1.0}
-    elif case.group == "http2 echo, 100 sockets":
-        short = case.size == "64 B"
-        bars = {HTTP1: 2.0, "hypercorn": 0.2, "aethonan": 0.5 if short else 1.2}
-    elif case.group.startswith("http2 echo"):
-        bars = {HTTP1: 2.0, "hypercorn": 0.5}
-    elif case.variant == "deflate":
-        bars = {"aiohttp": 0.5 if BEST.name == "isal" else 1.0}
+    if case.variant == "deflate":
         yield Verdict(f"{case.title}: {ZLIB} to aiohttp", 1.0, ratio(rounds, ZLIB, "aiohttp"))
         if case.group != "deflate received":
             for label in (ZLIB, OURS):
                 measured = bytes_sent(rounds, label) / bytes_sent(rounds, "aiohttp")
                 yield Verdict(f"{case.title}: bytes sent by {label} to aiohttp", 1.0, measured)
-    for label, allowed in bars.items():
+    for label, allowed in ratios_of(case).items():
         if label in rounds:
             yield Verdict(f"{case.title}: {ours} to {label}", allowed, ratio(rounds, ours, label))
 
 
 def verdicts_of_idle(idle: Idle) -> Iterator[Verdict]:
     """Hold the memory of idle connections against its bar."""
-    if idle.variant == "plain" and OURS in idle.each:
-        what = f"each of {idle.websockets:,} idle connections"
-        yield Verdict(what, IDLE_MOST, idle.each[OURS] / KIBIBYTE, "KiB")
+    if idle.variant in IDLE_MOST and OURS in idle.each:
+        what = f"each of {idle.websockets:,} idle connections, {idle.variant}"
+        yield Verdict(what, IDLE_MOST[idle.variant], idle.each[OURS] / KIBIBYTE, "KiB")
 
 
 def verdict_of_fairness(longest: float) -> Verdict:
