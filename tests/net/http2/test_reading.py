@@ -359,3 +359,87 @@ async def test_a_write_of_several_frames_goes_in_one(mock_clock: MockClock) -> N
             lengths.append(int.from_bytes(data[:3], "big"))
             data = data[9 + lengths[-1] :]
         assert lengths == [2**14, 2**14, 40_000 - 2**15]
+
+
+# ---- DATA that goes up together ----
+
+FULL = bytes(2**14)
+
+
+class Heard:
+    """What a stream tells of what comes, each time in one word."""
+
+    def __init__(self) -> None:
+        self.words: list[object] = []
+
+    def data_received(self, data: bytes) -> None:
+        self.words.append(len(data))
+
+    def eof_received(self) -> None:
+        self.words.append("end")
+
+    def connection_lost(self, error: Exception) -> None:
+        self.words.append(f"lost: {getattr(error, 'code', None)}")
+
+    def resume_writing(self) -> None:
+        raise AssertionError("nothing is written")
+
+    peer_ended = resume_writing
+
+    def crash(self, error: Exception) -> None:
+        raise error
+
+
+def data_frame(stream_id: int, payload: bytes, *flags: str) -> bytes:
+    return DataFrame(stream_id, payload, flags=list(flags)).serialize()
+
+
+@pytest.mark.parametrize(
+    ("frames", "first", "second"),
+    [
+        ([data_frame(1, FULL), data_frame(1, b"rest")], [2**14 + 4], []),
+        ([data_frame(1, FULL)] * 3 + [data_frame(1, b"")], [3 * 2**14], []),
+        ([data_frame(1, FULL)] * 3, [3 * 2**14], []),
+        ([data_frame(1, FULL), data_frame(3, b"other"), data_frame(1, b"rest")], [2**14, 4], [5]),
+        ([data_frame(1, FULL), data_frame(3, FULL), data_frame(3, b"rest")], [2**14], [2**14 + 4]),
+        ([data_frame(1, FULL), data_frame(1, b"rest", "END_STREAM")], [2**14, 4, "end"], []),
+        ([data_frame(1, FULL), data_frame(1, b"", "END_STREAM")], [2**14, "end"], []),
+        ([data_frame(1, FULL, "END_STREAM")], [2**14, "end"], []),
+        ([data_frame(1, FULL), PingFrame(opaque_data=bytes(8)).serialize(), data_frame(1, b"rest")], [2**14, 4], []),
+        ([data_frame(1, FULL), RstStreamFrame(1, error_code=8).serialize()], [2**14, "lost: 8"], []),
+        # More than the window, and a frame that ends the connection: what came before is there.
+        ([data_frame(1, FULL)] * 5, [4 * 2**14, "lost: 3"], []),
+        ([data_frame(1, FULL), data_frame(1, bytes(2**14 + 1))], [2**14, "lost: 6"], ["lost: 6"]),
+        ([data_frame(1, FULL), data_frame(99, b"")], [2**14, "lost: 1"], ["lost: 1"]),
+    ],
+)
+async def test_a_full_frame_goes_up_with_what_follows_on_its_stream(
+    frames: list[bytes], first: list[object], second: list[object]
+) -> None:
+    heard = {1: Heard(), 3: Heard()}
+    async with trio.open_nursery() as nursery:
+        reactor = Reactor(nursery, shield=False)
+
+        async def serve(stream: Http2Stream, fields: Fields | None) -> None:
+            stream.start(heard[stream.id], reactor)
+            await stream.wait_closed()
+
+        below, raw = Below(), RawHttp2(trio.testing.memory_stream_pair()[0])
+        connection = Http2Connection(below, Limits(), Http2Statistics(), reactor, serve=serve)
+        requests = b"".join(raw.headers(number, CONNECT).serialize() for number in heard)
+        connection.start(data=PREFACE + raw_frame(4) + requests, handlers=nursery)
+        await wait_all_tasks_blocked()
+        connection.data_received(b"".join(frames))
+        words = {number: list(listener.words) for number, listener in heard.items()}
+        for stream in tuple(connection._streams.values()):
+            stream.abort()
+        connection.close()
+    assert words == {1: first, 3: second}
+
+
+async def test_one_stream_that_several_frames_wake_is_not_held_back(mock_clock: MockClock) -> None:
+    async with answering(b"answer") as (connection, _, frames):
+        connection.data_received(frames[0] + frames[0])
+        assert not connection._sender.holding
+        connection.data_received(frames[0] + frames[1])
+        assert connection._sender.holding

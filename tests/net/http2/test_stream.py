@@ -32,7 +32,7 @@ class Recorder:
     def __init__(self) -> None:
         self.log: list[object] = []
         self.takes = True
-        self.woken = 0
+        self.woken: set[Http2Stream] = set()
 
     def send_now(self, stream: Http2Stream, data: bytes) -> bool:
         if self.takes:

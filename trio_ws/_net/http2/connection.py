@@ -104,7 +104,7 @@ class Http2Connection:
         self._clock = trio.lowlevel.current_clock().current_time  # trio.current_time() looks for it each time
         self._more = False  # more whole frames wait than a step may understand
         self._input_over = False
-        self.woken = 0
+        self.woken: set[Http2Stream] = set()
         self._settled = trio.Event()
         self._done = trio.Event()
         self._opened = 0
@@ -288,9 +288,9 @@ class Http2Connection:
         """Understand bytes that came."""
         if self.ended:
             return
-        self.woken = 0
+        self.woken.clear()
         self._take(data)
-        if self.woken > 1 and not self._sender.holding:
+        if len(self.woken) > 1 and not self._sender.holding:
             self._sender.holding = True
             self._reactor.call_after(PASSES, self, self._release)
         if self._more:
@@ -339,16 +339,19 @@ class Http2Connection:
                 self.heard_at = self._clock()
                 self._frame_reader.feed(data, self.heard_at)
             self._more = False
-            for _ in range(FRAMES_AT_ONCE):
-                frame = next_frame()
-                if frame is None or self.ended:
-                    break
-                if frame.kind == DATA:
-                    take_data(frame)
+            try:
+                for _ in range(FRAMES_AT_ONCE):
+                    frame = next_frame()
+                    if frame is None or self.ended:
+                        break
+                    if frame.kind == DATA:
+                        take_data(frame)
+                    else:
+                        self._receiver.understand(frame)
                 else:
-                    self._receiver.understand(frame)
-            else:
-                self._more = True
+                    self._more = True
+            finally:
+                self._receiver.push_held()  # before a breach ends the streams
         except Http2ConnectionError as breach:
             self._fail(breach)
         finally:

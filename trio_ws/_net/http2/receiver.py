@@ -8,6 +8,9 @@ Rules:
    reads stops no other (RFC 9113 §5.2).
 3. What comes for a stream that we have ended was on its way: it is dropped, up to the window that the stream still had.
    A client that sends more on a stream which it has ended itself is told, once, with RST_STREAM (RFC 9113 §5.1).
+4. DATA in a frame of the largest size is held back until the frame behind it: mostly it is the same stream's, and goes
+   up together with it. So a message of 16 KiB, which does not fit into one frame, is understood at once. Nothing is
+   held beyond the step, nor when anything else happens.
 """
 
 from __future__ import annotations
@@ -17,7 +20,17 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from ..._wire.handshake import MalformedRequest, split_pseudo_headers
-from .frame_reader import ACK, END_STREAM, PADDED, SMALL_DATA, ErrorCode, Http2ConnectionError, Kind, frame_header
+from .frame_reader import (
+    ACK,
+    END_STREAM,
+    MAX_FRAME_SIZE,
+    PADDED,
+    SMALL_DATA,
+    ErrorCode,
+    Http2ConnectionError,
+    Kind,
+    frame_header,
+)
 from .receive_window import CONNECTION_WINDOW, MAX_WINDOW, ReceiveWindows
 from .sender import DEFAULT_WINDOW
 from .stream import StreamReset
@@ -74,6 +87,8 @@ class Receiver:
         "_ended_by_client",
         "_frame_reader",
         "_h2",
+        "_held",
+        "_held_data",
         "_is_client",
         "_late",
         "_listener",
@@ -105,6 +120,8 @@ class Receiver:
         self._late = 0  # bytes that may still come for streams that have ended
         self._ended_by_client: dict[int, None] = {}  # the newest streams, but those that we have reset
         self._skipped: deque[range] = deque(maxlen=_REMEMBERED_GAPS)  # of numbers that the client has left out
+        self._held: Http2Stream | None = None  # whose DATA goes up with the next frame's (rule 4)
+        self._held_data: list[bytes] = []
         self.peer_window = DEFAULT_WINDOW
         self.streams: dict[int, Http2Stream] = {}
         sender.control(window_update(0, CONNECTION_WINDOW - DEFAULT_WINDOW))
@@ -115,6 +132,7 @@ class Receiver:
         Raises:
             Http2ConnectionError: the connection must end.
         """
+        self.push_held()
         match frame.kind:
             case Kind.WINDOW_UPDATE:
                 self._on_window_update(frame)
@@ -177,24 +195,47 @@ class Receiver:
             self._sender.control(window_update(0, self.windows.update_connection(self._frame_reader.now)))
         if flags & PADDED:
             data = frame.unpadded()
+        if self._held is not None and (self._held.id != stream_id or flags & END_STREAM):
+            self.push_held()
         stream = self.streams.get(stream_id)
         if stream is None or stream.remote_ended or stream.awaits_answer or size > stream.receive_window.available:
             self._on_ill_data(stream, stream_id, size)
             return
         if stream.content_left is not None and not self._take_content(stream, len(data)):
             return
+        if size == MAX_FRAME_SIZE and not flags & END_STREAM:
+            stream.receive_window.available -= size
+            self._held = stream
+            self._held_data.append(data)
+            return
         cost = 0
         # A window that has grown is read: what waits in it is one more burst, and not an attack.
         if size < SMALL_DATA and not stream.receive_window.grown:
             cost = SMALL_DATA - size
             self._frame_reader.charge_small_data(cost)
+        if self._held is not None:
+            data = self._take_held(data)
         ended = bool(flags & END_STREAM)
         # The end is noted before what the stream does about it.
         if not ended or self._note_remote_end(stream):
             stream.arrive(data, size, cost, ended=ended)
 
+    def _take_held(self, data: bytes) -> bytes:
+        """Give what is held back, and this behind it; it was counted when it came."""
+        data = b"".join((*self._held_data, data))
+        self._held = None
+        self._held_data.clear()
+        return data
+
+    def push_held(self) -> None:
+        """Push what is held back, if anything is."""
+        stream = self._held
+        if stream is not None:
+            stream.arrive(self._take_held(b""), 0, 0)
+
     def _on_ill_data(self, stream: Http2Stream | None, stream_id: int, size: int) -> None:
         """Take DATA that must not come, or that came too late."""
+        self.push_held()
         if stream is None:
             self._check_not_idle(stream_id)
             self._late -= size
@@ -222,6 +263,7 @@ class Receiver:
         assert stream.content_left is not None
         stream.content_left -= size
         if stream.content_left < 0:
+            self.push_held()
             self.reset(stream, ErrorCode.PROTOCOL_ERROR, "more DATA than its Content-Length", by_peer=True)
         return stream.content_left >= 0
 

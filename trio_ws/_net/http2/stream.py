@@ -66,7 +66,7 @@ class StreamReset(Exception):
 class Carrier(Protocol):
     """What a stream needs of its connection."""
 
-    woken: int
+    woken: set[Http2Stream]
 
     @property
     def local_address(self) -> object: ...
@@ -396,7 +396,7 @@ class Http2Stream(Transport):
     def _tell(self) -> None:
         """Tell a handshake that something has come, or the receiver of the end."""
         self._readable.unpark_all()
-        self._connection.woken += 1
+        self._connection.woken.add(self)
         if self.remote_ended:
             self._push_end()
 
