@@ -12,9 +12,9 @@ Theory of operation:
 3. Which sockets are ready tells :mod:`trio_ws._readiness`, once each time that something comes. A socket that was not
    read until it was empty gives no second event, so it says :meth:`Reactor.again`.
 4. Timers are a heap. One cancel scope around the waits has the earliest deadline, so a wait costs no scope.
-5. A connection that is alone can do with one task less: the task that waits for its message waits for the *lone socket*
-   itself, and reads. The reactor ignores the input of that socket for so long, and only for so long: whenever no task
-   waits for the socket, the reactor does.
+5. A WebSocket that is alone on the only socket can do with one task less: the task that waits for its message waits for
+   the *lone socket* itself, and reads. The reactor ignores the input of that socket for so long, and only for so long:
+   whenever no task waits for the socket, the reactor does.
 6. Cancelled, the reactor has its members end at once, the newest first: a WebSocket before the connection that
    carries it. A task that was woken before, in the same nursery, runs first: it is to meet the cancellation, and not
    the error that its connection has gone. With ``shield`` the reactor stays until its members have ended by themselves:
@@ -83,7 +83,7 @@ class Reactor:
         readiness: which sockets are ready; None: the best that the system has.
 
     Attributes:
-        lone_socket: the only socket of the only member, which a task that waits for input may read itself (rule 5).
+        lone_socket: the only socket, which a task that waits for its input may read itself (rule 5).
     """
 
     def __init__(self, nursery: trio.Nursery, *, shield: bool, readiness: Readiness | None = None) -> None:
@@ -117,13 +117,11 @@ class Reactor:
             self._running = True
         self._members[member] = True
         self._count_uncancellable(1)
-        self._look_for_lone_socket()
 
     def remove(self, member: Member) -> None:
         """Run for this member no more; harmless when repeated."""
         if self._members.pop(member, False):
             self._count_uncancellable(-1)
-        self._look_for_lone_socket()
         if not self._members:
             self._wake()
 
@@ -169,16 +167,13 @@ class Reactor:
     def add_socket(self, sock: ReadySocket) -> None:
         """Have this socket's events handled until :meth:`remove_socket`."""
         self._readiness.add(sock)
-        self._look_for_lone_socket()
+        self.lone_socket = self._readiness.only_socket
         self._wake()  # it may be waiting for nothing but a call
 
     def remove_socket(self, sock: ReadySocket) -> None:
         """Watch this socket no more; it is about to be closed."""
         self._readiness.remove(sock)
-        self._look_for_lone_socket()
-
-    def _look_for_lone_socket(self) -> None:
-        self.lone_socket = self._readiness.only_socket if len(self._members) == 1 else None
+        self.lone_socket = self._readiness.only_socket
 
     def again(self, sock: ReadySocket) -> None:
         """Have this socket read in the next step: it was not read until it was empty."""

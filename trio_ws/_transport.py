@@ -117,6 +117,16 @@ class Transport(abc.ABC):
         """Give this as :attr:`remote_address` from now on: the client's, where the other end is a trusted proxy."""
 
     @property
+    def socket_reactor(self) -> Reactor | None:
+        """What reads the socket at the bottom, once this has started; None where there is no socket."""
+        return None
+
+    @property
+    def has_siblings(self) -> bool:
+        """Whether other transports have the same socket at the bottom."""
+        return False
+
+    @property
     def ssl_object(self) -> ssl.SSLObject | None:
         """The TLS that the bytes go through, None if there is none."""
         return None

@@ -12,7 +12,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import trio_ws
+import trio_ws.testing
 from tests.connection.sides import start
+from tests.promises.links import linked
 from tests.reactors import SETS
 from tests.serving import until
 from trio_ws import _reactor as reactor_module
@@ -318,3 +320,55 @@ async def test_a_task_that_begins_to_wait_while_reading_is_paused_waits_for_the_
             server.send(frame_bytes(Opcode.CONTINUATION, b"y", masked=False) + text("next"))
             assert [part async for part in parts] == ["x" * 100, "y"]
         assert got == ["next"]
+
+
+# ---- over HTTP/2 ----
+
+
+async def test_the_only_websocket_of_an_http2_connection_is_alone(steps: list[int]) -> None:
+    async with linked("h2c") as (client, server):
+        got: list[str | bytes] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive_into, client, got, 3)
+            nursery.start_soon(receive_into, server, got, 3)
+            await wait_all_tasks_blocked(0.01)
+            steps.clear()
+            for number in range(3):
+                await server.send(f"to the client {number}")
+                await client.send(f"to the server {number}")
+                await until(lambda: len(got) == 2 * number + 2)  # noqa: B023
+        assert {*got} == {f"to the {end} {number}" for number in range(3) for end in ("client", "server")}
+        assert steps == []
+        assert await client.ping() >= 0
+
+
+async def test_a_second_websocket_of_the_same_http2_connection_ends_it() -> None:
+    first: list[str | bytes] = []
+    second: list[str | bytes] = []
+
+    async def say_twice(request: trio_ws.WebSocketRequest) -> None:
+        async with request.accept() as websocket:
+            for _ in range(2):
+                await websocket.send(request.path)
+                await websocket.receive()
+
+    async with (
+        trio_ws.testing.open_test_server(say_twice) as server,
+        trio_ws.Agent(ssl_context=server.ssl_context) as agent,
+        trio_ws.open_websocket(f"{server.url}first", dispatcher=agent) as one,
+        trio.open_nursery() as nursery,
+    ):
+        assert await one.receive() == "/first"
+        nursery.start_soon(receive_into, one, first)  # alone as yet
+        await wait_all_tasks_blocked(0.01)
+        async with trio_ws.open_websocket(f"{server.url}second", dispatcher=agent) as other:
+            assert agent.statistics().connections_opened == 1
+            transport = one._connection.transport
+            assert transport.has_siblings
+            nursery.start_soon(receive_into, other, second, 2)
+            await until(lambda: second == ["/second"])
+            await one.send("go on")
+            await until(lambda: first == ["/first"])
+            await other.send("go on")
+            await until(lambda: second == ["/second"] * 2)
+        await until(lambda: not transport.has_siblings)

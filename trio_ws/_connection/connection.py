@@ -121,6 +121,7 @@ class Connection:
         "_reactor",
         "_rescheduled",
         "_scopes",
+        "_socket_reactor",
         "_timer",
         "assembler",
         "cause",
@@ -186,6 +187,7 @@ class Connection:
         self._dropping = False  # ... and wants no more messages
         reactor.add(self)
         transport.start(self, reactor)
+        self._socket_reactor = transport.socket_reactor
         self._pace()
         self._set_timer(self.keepalive.look(self._now())[1])
 
@@ -365,11 +367,19 @@ class Connection:
             if self.assembler.unclaimed is not None and not self.assembler.asking:
                 self._stream_no_more()
                 continue
-            sock = self._reactor.lone_socket
-            if sock is not None and inbox.is_unattended and not (sock.reading_paused or sock.unsent):
-                message = await inbox.wait_alone(self._reactor, sock)
-            else:
+            reactor = self._socket_reactor
+            sock = None if reactor is None else reactor.lone_socket
+            if (
+                reactor is None
+                or sock is None
+                or not inbox.is_unattended
+                or sock.reading_paused
+                or sock.unsent
+                or self.transport.has_siblings
+            ):
                 message = await inbox.wait()
+            else:
+                message = await inbox.wait_alone(reactor, sock)
             if message is not None:
                 if inbox.size <= self._low_mark:
                     self._taken_enough()

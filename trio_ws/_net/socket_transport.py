@@ -159,6 +159,10 @@ class SocketTransport(Transport):
     def set_remote_address(self, address: object) -> None:
         self._remote = address
 
+    @property
+    def socket_reactor(self) -> Reactor | None:
+        return self._reactor
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self.error is not None or self._closed:
             return

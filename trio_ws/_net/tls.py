@@ -108,6 +108,10 @@ class TLSTransport(Transport):
         self._below.set_remote_address(address)
 
     @property
+    def socket_reactor(self) -> Reactor | None:
+        return self._below.socket_reactor
+
+    @property
     def alpn(self) -> str | None:
         """The protocol that the handshake agreed on, None if on none."""
         try:

@@ -27,6 +27,8 @@ class Recorder:
     remote_address = ("127.0.0.1", 2)
     heard_at = 5.0
     ssl_object = None
+    socket_reactor = None
+    has_one_stream = True
     blocked = False
 
     def __init__(self) -> None:

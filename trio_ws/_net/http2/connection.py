@@ -526,6 +526,16 @@ class Http2Connection:
         return self._below.remote_address
 
     @property
+    def socket_reactor(self) -> Reactor | None:
+        """What reads the socket below."""
+        return self._below.socket_reactor
+
+    @property
+    def has_one_stream(self) -> bool:
+        """Whether there is one stream and no other."""
+        return len(self._streams) == 1
+
+    @property
     def blocked(self) -> bool:
         """Whether what a stream writes now would wait."""
         return self.ended or self._sender.blocked

@@ -5,6 +5,7 @@ What a stream needs of its connection is :class:`Carrier`. Everything here is sy
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     Fields = list[tuple[str, str]]
 
+PUSHED_AT_ONCE = 2**18  # bytes of what a pause has held, or one piece of that
 MAX_INFORMATIONAL = 8  # answers of 1xx before the one that counts
 
 # RFC 9113 §7: with these the peer objects to what it was sent, and would again.
@@ -74,6 +76,10 @@ class Carrier(Protocol):
     def remote_address(self) -> object: ...
     @property
     def ssl_object(self) -> ssl.SSLObject | None: ...
+    @property
+    def socket_reactor(self) -> Reactor | None: ...
+    @property
+    def has_one_stream(self) -> bool: ...
     @property
     def heard_at(self) -> float: ...
     @property
@@ -200,6 +206,14 @@ class Http2Stream(Transport):
         return self._connection.ssl_object
 
     @property
+    def socket_reactor(self) -> Reactor | None:
+        return self._connection.socket_reactor
+
+    @property
+    def has_siblings(self) -> bool:
+        return not self._connection.has_one_stream
+
+    @property
     def heard_at(self) -> float:
         return self._connection.heard_at
 
@@ -237,8 +251,10 @@ class Http2Stream(Transport):
 
     def _push_held(self) -> None:
         if self._receiver is not None and not self._paused:
-            if data := self._take_arrived():
+            if data := self._take_arrived(PUSHED_AT_ONCE):
                 self._receiver.data_received(data)
+            if self._arrived and not self._paused and self._receiver is not None and self._reactor is not None:
+                self._reactor.call_soon(self._receiver, self._push_held)
             self._push_end()
 
     def _push_end(self) -> None:
@@ -254,10 +270,16 @@ class Http2Stream(Transport):
             self._told = True
             receiver.eof_received()
 
-    def _take_arrived(self) -> bytes:
-        data = b"".join(self._arrived)
-        self._arrived.clear()
-        self._unread = 0
+    def _take_arrived(self, most: float = math.inf) -> bytes:
+        count = size = 0
+        for piece in self._arrived:
+            if count and size + len(piece) > most:
+                break
+            size += len(piece)
+            count += 1
+        data = b"".join(self._arrived[:count])
+        del self._arrived[:count]
+        self._unread -= size
         self._refund()
         return data
 
