@@ -151,6 +151,11 @@ class Transport(abc.ABC):
         """Send the last bytes before :meth:`abort`; a multiplexed transport ends its direction with them."""
         self.write(data)
 
+    @property
+    def wants_give_back(self) -> bool:
+        """Whether :meth:`give_back` may be worth a frame, if nothing waits."""
+        return False
+
     def give_back(self, waiting: int = 0) -> int:
         """Let the peer send as much again as the application has taken, if that is worth a frame.
 

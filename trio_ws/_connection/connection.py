@@ -372,10 +372,10 @@ class Connection:
             if (
                 reactor is None
                 or sock is None
+                or self.transport.has_siblings
                 or not inbox.is_unattended
                 or sock.reading_paused
                 or sock.unsent
-                or self.transport.has_siblings
             ):
                 message = await inbox.wait()
             else:
@@ -499,7 +499,7 @@ class Connection:
         if not self._more and (message := self.protocol.take_whole(data)) is not None:
             self.counters.messages_received += 1
             self._inbox.put(message)
-            if not (self._multiplexed or self._inbox.messages):
+            if not (self._inbox.messages or (self._multiplexed and self.transport.wants_give_back)):
                 return  # a message that came alone and was waited for: that is all of it, mostly
             self._pace()
         else:

@@ -333,7 +333,7 @@ async def test_the_end_of_the_connection_goes_behind_what_was_held_back(mock_clo
     async with answering(b"") as (connection, below, _):
         connection._sender.holding = True
         for number in (1, 3):
-            connection._streams[number].write(b"answer")
+            connection.streams[number].write(b"answer")
         assert below.writes == []
         connection.close()
         assert [(data[3], len(data)) for data in below.writes] == [(0, 30), (7, 17)]
@@ -341,7 +341,7 @@ async def test_the_end_of_the_connection_goes_behind_what_was_held_back(mock_clo
 
 async def test_the_last_bytes_are_dropped_where_no_window_is_left(mock_clock: MockClock) -> None:
     async with answering(b"") as (connection, below, _):
-        stream = connection._streams[1]
+        stream = connection.streams[1]
         stream.send_window = 0
         stream.write_last(b"goodbye")
         assert below.writes == []
@@ -431,7 +431,7 @@ async def test_a_full_frame_goes_up_with_what_follows_on_its_stream(
         await wait_all_tasks_blocked()
         connection.data_received(b"".join(frames))
         words = {number: list(listener.words) for number, listener in heard.items()}
-        for stream in tuple(connection._streams.values()):
+        for stream in tuple(connection.streams.values()):
             stream.abort()
         connection.close()
     assert words == {1: first, 3: second}

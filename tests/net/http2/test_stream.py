@@ -28,13 +28,13 @@ class Recorder:
     heard_at = 5.0
     ssl_object = None
     socket_reactor = None
-    has_one_stream = True
     blocked = False
 
     def __init__(self) -> None:
         self.log: list[object] = []
         self.takes = True
         self.woken: set[Http2Stream] = set()
+        self.streams: dict[int, Http2Stream] = {}
 
     def send_now(self, stream: Http2Stream, data: bytes) -> bool:
         if self.takes:
@@ -56,6 +56,10 @@ class Recorder:
 
     def give_back(self, stream: Http2Stream, unread: int) -> None:
         self.log.append(stream.receive_window.update(unread, now=0.0, round_trip=0.0, spare=0))
+
+    def charge(self, cost: int) -> None:
+        if cost:
+            self.log.append(("charge", cost))
 
     def refund(self, cost: int) -> None:
         if cost:
@@ -112,7 +116,7 @@ async def test_every_wait_is_a_checkpoint() -> None:
     with assert_checkpoints():
         await stream.wait_readable()
     assert stream.read() == b"x"
-    assert recorder.log == [("refund", 255)]
+    assert recorder.log == [("charge", 255), ("refund", 255)]
     assert stream.read() is None
 
 
@@ -345,12 +349,15 @@ def test_what_small_frames_cost_is_refunded_once() -> None:
         assert stream.read() == bytes(size)
     stream.arrive(bytes(3), 3, 253)
     stream.abort()
-    assert recorder.log == [("refund", 255), ("refund", 254), "drop", ("refund", 253)]
+    assert recorder.log == [
+        *(("charge", 255), ("refund", 255), ("charge", 254), ("refund", 254)),
+        *(("charge", 253), "drop", ("refund", 253)),
+    ]
     stream, recorder = make()
     told = Told()
     stream.start(told, cast("Reactor", told))
-    stream.arrive(b"x", 1, 255)
-    assert recorder.log == [("refund", 255)]
+    stream.arrive(b"x", 1, 255)  # it goes up at once
+    assert recorder.log == []
 
 
 async def test_small_frames_that_wait_are_one_object() -> None:
@@ -452,7 +459,7 @@ async def test_an_abort_is_harmless_when_repeated() -> None:
     stream.abort()
     stream.abort()
     await stream.wait_closed()
-    assert recorder.log == ["drop", ("refund", 255)]
+    assert recorder.log == [("charge", 255), "drop", ("refund", 255)]
     assert stream.read() == b""
     with assert_checkpoints():
         await stream.wait_readable()
@@ -460,7 +467,7 @@ async def test_an_abort_is_harmless_when_repeated() -> None:
     stream.write_last(b"dropped")
     stream.write_eof()
     stream.give_back()
-    assert recorder.log == ["drop", ("refund", 255)]
+    assert recorder.log == [("charge", 255), "drop", ("refund", 255)]
 
 
 @pytest.mark.parametrize(("code", "name"), [(0xB, "ENHANCE_YOUR_CALM (0xb)"), (0x99, "0x99")])

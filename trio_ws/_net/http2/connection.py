@@ -72,9 +72,11 @@ class Http2Connection:
         error: what ended it, if it was no orderly end.
         draining: whether no more streams are opened; the connection ends with its last one.
         heard_at: when the last byte came.
+        streams: those that neither side has done with, by number.
         woken: streams that the step of now has brought something.
         send_now: sends what a stream writes, if that can go at once; tells whether it could.
-        refund: notes that small DATA frames were read.
+        charge: notes that small DATA frames wait.
+        refund: notes that such were read.
     """
 
     def __init__(
@@ -100,7 +102,7 @@ class Http2Connection:
         self._sender = Sender(below, self._frame_reader, limits, trio.current_time)
         self._sender.control(self._h2.take())  # the preface
         self._receiver = Receiver(limits, self._frame_reader, self._h2, self._sender, self, is_client=is_client)
-        self._streams = self._receiver.streams
+        self.streams = self._receiver.streams
         self._clock = trio.lowlevel.current_clock().current_time  # trio.current_time() looks for it each time
         self._more = False  # more whole frames wait than a step may understand
         self._input_over = False
@@ -116,6 +118,7 @@ class Http2Connection:
         self._handlers = Handlers(serve, limits, counts, self._handler_ended) if serve is not None else None
         self.counts = counts
         self.send_now = self._sender.send_now
+        self.charge = self._frame_reader.charge_small_data
         self.refund = self._frame_reader.refund_small_data
         self.ended = False
         self.error: Exception | None = None
@@ -190,7 +193,7 @@ class Http2Connection:
         with contextlib.suppress(Exception):  # it is ending already, and a bug in here may be why
             self._sender.flush()
         reason = self._below.error or self.error or StreamReset(code, "the connection has ended")
-        for stream in tuple(self._streams.values()):  # they go as they fail
+        for stream in tuple(self.streams.values()):  # they go as they fail
             stream.fail(reason)
         if self._handlers is not None:
             self._handlers.drop_waiting()
@@ -273,7 +276,7 @@ class Http2Connection:
 
     @property
     def _is_idle(self) -> bool:
-        return not self._streams and not self._running
+        return not self.streams and not self._running
 
     def _note_idle(self) -> None:
         if self._is_idle:
@@ -409,7 +412,7 @@ class Http2Connection:
     def _has_place(self) -> bool:
         """Whether no more streams are open, the newest included, than the peer was told (RFC 9113 §5.1.2)."""
         most = self._limits.h2_max_streams
-        return len(self._streams) <= most or sum(not stream.both_ended for stream in self._streams.values()) <= most
+        return len(self.streams) <= most or sum(not stream.both_ended for stream in self.streams.values()) <= most
 
     def _refuse(self, stream: Http2Stream) -> None:
         self._receiver.reset(stream, ErrorCode.REFUSED_STREAM, "too many streams")
@@ -437,7 +440,7 @@ class Http2Connection:
         window = self._receiver.windows.add_stream()
         stream = Http2Stream(self, stream_id, send_window=self._receiver.peer_window, receive_window=window)
         stream.opened_at = self._frame_reader.now
-        self._streams[stream_id] = stream
+        self.streams[stream_id] = stream
         self._opened += 1
         self._frame_reader.window_updates += 2
         self.counts.streams_opened += 1
@@ -450,7 +453,7 @@ class Http2Connection:
     def has_room(self) -> bool:
         """Whether one more stream can be opened."""
         most = min(self._max_streams, self._h2.max_streams)
-        return not (self.ended or self.draining) and len(self._streams) < most
+        return not (self.ended or self.draining) and len(self.streams) < most
 
     @property
     def extended_connect(self) -> bool:
@@ -489,7 +492,7 @@ class Http2Connection:
         """Have requests sent elsewhere if nothing came in time."""
         self._heard_by = math.inf
         if self.heard_at < self._round_trip.asked_at:
-            for stream in list(self._streams.values()):
+            for stream in list(self.streams.values()):
                 if stream.awaits_answer:
                     self._receiver.reset(stream, ErrorCode.CANCEL, "no answer to a PING", retryable=True)
             self._flush()
@@ -529,11 +532,6 @@ class Http2Connection:
     def socket_reactor(self) -> Reactor | None:
         """What reads the socket below."""
         return self._below.socket_reactor
-
-    @property
-    def has_one_stream(self) -> bool:
-        """Whether there is one stream and no other."""
-        return len(self._streams) == 1
 
     @property
     def blocked(self) -> bool:

@@ -208,11 +208,8 @@ class Receiver:
             self._held = stream
             self._held_data.append(data)
             return
-        cost = 0
         # A window that has grown is read: what waits in it is one more burst, and not an attack.
-        if size < SMALL_DATA and not stream.receive_window.grown:
-            cost = SMALL_DATA - size
-            self._frame_reader.charge_small_data(cost)
+        cost = SMALL_DATA - size if size < SMALL_DATA and not stream.receive_window.grown else 0
         if self._held is not None:
             data = self._take_held(data)
         ended = bool(flags & END_STREAM)

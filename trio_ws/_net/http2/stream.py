@@ -16,7 +16,7 @@ from .frame_reader import SMALL_DATA, ErrorCode, error_name
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ..._reactor import Reactor
     from ..._transport import Receiver
@@ -79,7 +79,7 @@ class Carrier(Protocol):
     @property
     def socket_reactor(self) -> Reactor | None: ...
     @property
-    def has_one_stream(self) -> bool: ...
+    def streams(self) -> Mapping[int, Http2Stream]: ...
     @property
     def heard_at(self) -> float: ...
     @property
@@ -91,6 +91,8 @@ class Carrier(Protocol):
     def end(self, stream: Http2Stream) -> None: ...
     def drop(self, stream: Http2Stream) -> None: ...
     def give_back(self, stream: Http2Stream, unread: int) -> None: ...
+    @property
+    def charge(self) -> Callable[[int], None]: ...
     @property
     def refund(self) -> Callable[[int], None]: ...
     def ask(self) -> bool: ...
@@ -211,7 +213,7 @@ class Http2Stream(Transport):
 
     @property
     def has_siblings(self) -> bool:
-        return not self._connection.has_one_stream
+        return len(self._connection.streams) > 1
 
     @property
     def heard_at(self) -> float:
@@ -310,6 +312,10 @@ class Http2Stream(Transport):
 
     # ---- what only a multiplexed transport has ----
 
+    @property
+    def wants_give_back(self) -> bool:
+        return self.receive_window.available <= self.receive_window.update_at
+
     def give_back(self, waiting: int = 0) -> int:
         window, unread = self.receive_window, self._unread
         room = window.update_at - window.available - unread
@@ -376,24 +382,27 @@ class Http2Stream(Transport):
         Args:
             data: without the padding.
             size: with it.
-            small_data: what a small frame costs until it is read.
+            small_data: what a small frame costs while it waits.
             ended: whether END_STREAM came with them.
+
+        Raises:
+            Http2ConnectionError: small frames that wait cost too much.
         """
         self.remote_ended = ended
         self.receive_window.available -= size
-        self._small_data += small_data
         receiver = self._receiver
         if data and (receiver is None or self._paused or self._arrived):  # held bytes are pushed soon, and go first
-            self._hold(data)
+            self._hold(data, small_data)
         elif data and receiver is not None:
-            self._refund()
             try:
                 receiver.data_received(data)
             except Exception as error:  # a bug ends this stream, and no other
                 receiver.crash(error)
         self._tell()
 
-    def _hold(self, data: bytes) -> None:
+    def _hold(self, data: bytes, small_data: int) -> None:
+        self._small_data += small_data
+        self._connection.charge(small_data)
         self._unread += len(data)
         if len(data) < SMALL_DATA and self._arrived:
             self._join_last(data)
@@ -417,7 +426,8 @@ class Http2Stream(Transport):
 
     def _tell(self) -> None:
         """Tell a handshake that something has come, or the receiver of the end."""
-        self._readable.unpark_all()
+        if self._receiver is None:
+            self._readable.unpark_all()
         self._connection.woken.add(self)
         if self.remote_ended:
             self._push_end()
