@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 
 import pytest
 import trio
@@ -14,7 +15,7 @@ from trio_ws import Http2Statistics, Limits
 from trio_ws._net.http2.connection import Http2Connection
 from trio_ws._net.http2.frame_reader import Http2ConnectionError
 from trio_ws._net.http2.receive_window import ReceiveWindow
-from trio_ws._net.http2.stream import Http2Stream
+from trio_ws._net.http2.stream import PUSHED_AT_ONCE, Http2Stream
 from trio_ws._reactor import Reactor
 from trio_ws._util.nursery import BackgroundNursery
 
@@ -73,6 +74,48 @@ async def test_what_is_held_goes_before_what_comes(autojump_clock: MockClock) ->
         stream.resume_reading()
         await wait_all_tasks_blocked()
         reactor.remove(listener)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_what_is_held_goes_in_parts_with_turns_between(autojump_clock: MockClock, ends: bool) -> None:
+    sizes: list[int] = []
+    turns: list[int] = []
+    async with BackgroundNursery() as nursery:
+        stream, listener, reactor = make_stream(), Listener(), Reactor(nursery, shield=True)
+        listener.on_data = lambda data: sizes.append(len(data))
+        reactor.add(listener)
+        stream.start(listener, reactor)
+        stream.pause_reading()
+        for number, size in enumerate((PUSHED_AT_ONCE // 2, PUSHED_AT_ONCE // 2, 300, 2 * PUSHED_AT_ONCE, 5000, 5000)):
+            stream.arrive(bytes([number]) * size, size, 0)
+        if ends:
+            stream.finish()
+        stream.resume_reading()
+        while len(sizes) < 4:
+            await trio.lowlevel.checkpoint()
+            turns.append(len(sizes))
+        stream.arrive(b"behind it", 9, 0, ended=True)
+        await wait_all_tasks_blocked()
+        reactor.remove(listener)
+    assert sizes == [PUSHED_AT_ONCE, 300, 2 * PUSHED_AT_ONCE, 10_000, 9]
+    assert max(after - before for before, after in pairwise([0, *turns])) <= 2  # two steps may come between
+    assert listener.heard == [*(["peer ended"] * 4 if ends else []), "eof"]
+
+
+async def test_what_is_held_goes_on_no_further_than_a_pause_or_the_end(autojump_clock: MockClock) -> None:
+    for stops in (Http2Stream.pause_reading, Http2Stream.abort):
+        async with BackgroundNursery() as nursery:
+            stream, listener, reactor = make_stream(), Listener(), Reactor(nursery, shield=True)
+            listener.on_data = lambda _, stream=stream, stops=stops: stops(stream)  # type: ignore[misc]
+            reactor.add(listener)
+            stream.start(listener, reactor)
+            stream.pause_reading()
+            for _ in range(3):
+                stream.arrive(bytes(PUSHED_AT_ONCE), PUSHED_AT_ONCE, 0)
+            stream.resume_reading()
+            await wait_all_tasks_blocked()
+            assert len(listener.data) == PUSHED_AT_ONCE
+            reactor.remove(listener)
 
 
 async def test_room_is_told_once_and_not_after_abort(autojump_clock: MockClock) -> None:
