@@ -476,6 +476,15 @@ async def test_the_address_of_a_unix_socket_is_its_path(tmp_path: Path) -> None:
         transport.abort()
 
 
+async def test_a_socket_carries_one_connection_and_has_no_window_to_give_back(
+    pair: tuple[SocketTransport, socket.socket],
+) -> None:
+    transport, _ = pair
+    assert not transport.has_siblings
+    assert not transport.wants_give_back
+    assert transport.give_back(100) < 0
+
+
 async def test_an_address_that_is_gone_is_none() -> None:
     transport = SocketTransport(socket.socket())  # was never connected, which is how a reset one looks
     assert transport.remote_address is None
