@@ -49,7 +49,8 @@ async def test_it_measures_as_its_users_see_it(echo_url: str) -> None:
     first, *lines = done.stdout.decode().splitlines()
     assert first.startswith(f"{echo_url} (HTTP/1.1, permessage-deflate")
     rows = [line for line in lines if line.startswith("  <= ")]
-    lines = [line for line in lines if line not in rows]
+    # On a busy machine the last message may have waited longer than any that came back, and a line says so.
+    lines = [line for line in lines if line not in rows and not line.startswith("  not back ")]
     assert 1 <= len(rows) <= 12
     counts = []
     for row in rows:
