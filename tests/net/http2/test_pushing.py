@@ -102,6 +102,23 @@ async def test_what_is_held_goes_in_parts_with_turns_between(autojump_clock: Moc
     assert listener.heard == [*(["peer ended"] * 4 if ends else []), "eof"]
 
 
+async def test_what_small_frames_cost_is_given_back_when_the_last_part_has_gone(autojump_clock: MockClock) -> None:
+    async with BackgroundNursery() as nursery:
+        stream, listener, reactor = make_stream(), Listener(), Reactor(nursery, shield=True)
+        log = stream._connection.log  # type: ignore[attr-defined]
+        seen: list[list[object]] = []
+        listener.on_data = lambda _: seen.append(list(log))
+        reactor.add(listener)
+        stream.start(listener, reactor)
+        stream.pause_reading()
+        stream.arrive(b"small", 5, 251)
+        stream.arrive(bytes(PUSHED_AT_ONCE), PUSHED_AT_ONCE, 0)
+        stream.resume_reading()
+        await wait_all_tasks_blocked()
+        assert seen == [[("charge", 251)], [("charge", 251), ("refund", 251)]]
+        reactor.remove(listener)
+
+
 async def test_what_is_held_goes_on_no_further_than_a_pause_or_the_end(autojump_clock: MockClock) -> None:
     for stops in (Http2Stream.pause_reading, Http2Stream.abort):
         async with BackgroundNursery() as nursery:

@@ -282,7 +282,8 @@ class Http2Stream(Transport):
         data = b"".join(self._arrived[:count])
         del self._arrived[:count]
         self._unread -= size
-        self._refund()
+        if not self._arrived:  # what stays still costs
+            self._refund()
         return data
 
     def _refund(self) -> None:
@@ -426,7 +427,7 @@ class Http2Stream(Transport):
 
     def _tell(self) -> None:
         """Tell a handshake that something has come, or the receiver of the end."""
-        if self._receiver is None:
+        if self._receiver is None:  # else no handshake waits, and this would be four calls for each message
             self._readable.unpark_all()
         self._connection.woken.add(self)
         if self.remote_ended:
