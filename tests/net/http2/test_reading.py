@@ -443,3 +443,12 @@ async def test_one_stream_that_several_frames_wake_is_not_held_back(mock_clock: 
         assert not connection._sender.holding
         connection.data_received(frames[0] + frames[1])
         assert connection._sender.holding
+
+
+async def test_a_stream_that_is_dropped_is_kept_by_nothing(mock_clock: MockClock) -> None:
+    async with answering(b"answer") as (connection, _, frames):
+        connection.data_received(frames[0] + frames[1])
+        stream = connection.streams[1]
+        assert stream in connection.woken
+        stream.abort()
+        assert stream not in connection.woken

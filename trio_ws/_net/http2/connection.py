@@ -581,6 +581,7 @@ class Http2Connection:
     def drop(self, stream: Http2Stream) -> None:
         """Forget a stream; the peer is told if it does not know that this was the end."""
         self._receiver.forget(stream)
+        self.woken.discard(stream)
         self.counts.streams_open -= 1
         if not (stream.local_ended and stream.remote_ended):
             # RFC 9113 §8.1: a server that has answered in full asks for no more.
