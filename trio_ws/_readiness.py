@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import select
+import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -129,7 +129,7 @@ class _SocketSet:
         return next(iter(self._sockets.values())) if len(self._sockets) == 1 else None
 
     def resume(self, sock: ReadySocket) -> None:
-        pass  # the set has this socket for as long as it lives
+        """Nothing to do: the set has this socket for as long as it lives."""
 
     def wait(self) -> Awaitable[None]:
         # Not async: one coroutine less for each wait.
@@ -263,22 +263,20 @@ def can_wait_for_kqueue(system: Any) -> bool:  # noqa: ANN401  # as above
 
     Args:
         system: the module with ``kqueue``.
+
+    Raises:
+        OSError: there are no descriptors to try it with.
     """
-    inner, outer = system.kqueue(), system.kqueue()
-    reading, writing = os.pipe()
-    try:
-        inner.control([system.kevent(reading, system.KQ_FILTER_READ, system.KQ_EV_ADD)], 0)
-        outer.control([system.kevent(inner.fileno(), system.KQ_FILTER_READ, system.KQ_EV_ADD)], 0)
-        before = outer.control(None, 1, 0)
-        os.write(writing, b"x")
-        return not before and bool(outer.control(None, 1, 0))
-    except OSError:
-        return False
-    finally:
-        os.close(reading)
-        os.close(writing)
-        inner.close()
-        outer.close()
+    one, other = socket.socketpair()
+    with one, other, contextlib.closing(system.kqueue()) as inner, contextlib.closing(system.kqueue()) as outer:
+        try:
+            inner.control([system.kevent(one.fileno(), system.KQ_FILTER_READ, system.KQ_EV_ADD)], 0)
+            outer.control([system.kevent(inner.fileno(), system.KQ_FILTER_READ, system.KQ_EV_ADD)], 0)
+            before = outer.control(None, 1, 0)
+            other.send(b"x")
+            return not before and bool(outer.control(None, 1, 0))
+        except OSError:
+            return False
 
 
 class SmallTasks:
