@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -325,6 +325,11 @@ async def test_a_task_that_begins_to_wait_while_reading_is_paused_waits_for_the_
 # ---- over HTTP/2 ----
 
 
+async def soon(condition: Callable[[], bool]) -> None:
+    with trio.fail_after(10):
+        await until(condition)
+
+
 async def test_the_only_websocket_of_an_http2_connection_is_alone(steps: list[int]) -> None:
     async with linked("h2c") as (client, server):
         got: list[str | bytes] = []
@@ -336,7 +341,7 @@ async def test_the_only_websocket_of_an_http2_connection_is_alone(steps: list[in
             for number in range(3):
                 await server.send(f"to the client {number}")
                 await client.send(f"to the server {number}")
-                await until(lambda: len(got) == 2 * number + 2)  # noqa: B023
+                await soon(lambda: len(got) == 2 * number + 2)  # noqa: B023
         assert {*got} == {f"to the {end} {number}" for number in range(3) for end in ("client", "server")}
         assert steps == []
         assert await client.ping() >= 0
@@ -366,9 +371,9 @@ async def test_a_second_websocket_of_the_same_http2_connection_ends_it() -> None
             transport = one._connection.transport
             assert transport.has_siblings
             nursery.start_soon(receive_into, other, second, 2)
-            await until(lambda: second == ["/second"])
+            await soon(lambda: second == ["/second"])
             await one.send("go on")
-            await until(lambda: first == ["/first"])
+            await soon(lambda: first == ["/first"])
             await other.send("go on")
-            await until(lambda: second == ["/second"] * 2)
-        await until(lambda: not transport.has_siblings)
+            await soon(lambda: second == ["/second"] * 2)
+        await soon(lambda: not transport.has_siblings)

@@ -368,18 +368,16 @@ class Connection:
                 self._stream_no_more()
                 continue
             reactor = self._socket_reactor
-            sock = None if reactor is None else reactor.lone_socket
             if (
-                reactor is None
-                or sock is None
-                or self.transport.has_siblings
-                or not inbox.is_unattended
-                or sock.reading_paused
-                or sock.unsent
+                reactor is not None
+                and (sock := reactor.lone_socket) is not None
+                and not self.transport.has_siblings
+                and inbox.is_unattended
+                and not (sock.reading_paused or sock.unsent)
             ):
-                message = await inbox.wait()
-            else:
                 message = await inbox.wait_alone(reactor, sock)
+            else:
+                message = await inbox.wait()
             if message is not None:
                 if inbox.size <= self._low_mark:
                     self._taken_enough()
